@@ -1,0 +1,156 @@
+"""Cell: the devices' positions, channels and loads, for N environments, and how time changes them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wdmoe_env.interface import FloatArray
+from wdmoe_env.scenario import Scenario
+from wdmoe_env.system import channel
+
+MAX_LOAD = 0.95
+
+
+class Cell:
+    """Batched physical state. Every step draws the same number of variates, whatever the policies do.
+
+    Attributes:
+        position: (N, U) complex, m; the base station is at 0.
+        gain: (N, 2, U) true power gains, downlink first.
+        known_gain: (N, 2, U) gains as the base station knows them.
+        load: (N, U) share of compute that is taken.
+    """
+
+    STATE = ("position", "velocity", "sight", "shadow", "scatter", "background", "heat", "gain", "known_gain", "load")
+
+    def __init__(self, scenario: Scenario, num_envs: int) -> None:
+        self._channel, self._load = scenario.channel, scenario.load
+        self._carrier_ghz = scenario.radio.carrier_ghz
+        self._shape = (num_envs, scenario.num_devices)
+        speeds = [group.speed_m_s for group in scenario.device_groups]
+        self._speed = np.array([speed.low for speed in speeds]), np.array([speed.high for speed in speeds])
+        self._moves = bool(self._speed[1].any())
+        self._shadows = self._channel.shadowing.std_db > 0
+        self._fades = self._channel.fading.kind != "none"
+        self._throttles = self._load.thermal_slowdown > 0 and self._load.thermal_threshold < 1
+        self._rows = self._plan_noise()
+        for name in self.STATE:
+            setattr(self, name, np.zeros(0))
+
+    position: FloatArray
+    velocity: FloatArray
+    sight: FloatArray
+    shadow: FloatArray
+    scatter: FloatArray
+    background: FloatArray
+    heat: FloatArray
+    gain: FloatArray
+    known_gain: FloatArray
+    load: FloatArray
+
+    def _plan_noise(self) -> dict[str, slice]:
+        """Rows of the noise block that each process uses; only the scenario decides which there are."""
+        wanted = {
+            "scatter": 4 * self._channel.fading.diversity * self._fades,
+            "shadow": self._shadows,
+            "turn": self._moves,
+            "background": self._load.std > 0,
+            "csi": 2 * (self._channel.csi_error_db > 0),
+        }
+        rows, start = {}, 0
+        for name, count in wanted.items():
+            rows[name] = slice(start, start + int(count))
+            start += int(count)
+        return rows
+
+    def _noise(self, rng: np.random.Generator) -> FloatArray:
+        return rng.standard_normal((self._shape[0], self._rows["csi"].stop, self._shape[1]))
+
+    def reset(self, rng: np.random.Generator) -> None:
+        """Draw fresh positions, channels and loads; the base station has just sounded every channel."""
+        drawn = rng.random((self._shape[0], 6, self._shape[1]))
+        distance, angle, speed, heading, sight, heat = np.moveaxis(drawn, 1, 0)
+        noise = self._noise(rng)
+        reach = self._channel.distance_m
+        self.position = (reach.low + (reach.high - reach.low) * distance) * np.exp(2j * np.pi * angle)
+        slow, fast = self._speed
+        self.velocity = (slow + (fast - slow) * speed) * np.exp(2j * np.pi * heading)
+        self.sight = sight
+        self.shadow = np.zeros(self._shape)
+        if self._shadows:
+            self.shadow = self._channel.shadowing.std_db * noise[:, self._rows["shadow"]][:, 0]
+        self.scatter = self._scatter_noise(noise)
+        self.background = noise[:, self._rows["background"]][:, 0] if self._load.std > 0 else np.zeros(self._shape)
+        self.heat = heat
+        self._update_path()
+        self._update(noise)
+        self.known_gain = self._estimate(self.gain, noise)
+
+    def advance(self, rng: np.random.Generator, elapsed_s: FloatArray, busy_s: FloatArray) -> None:
+        """Let (N,) seconds pass, in which each device computed for (N, U) seconds."""
+        noise, before = self._noise(rng), self.gain
+        elapsed = elapsed_s[:, None]
+        if self._moves:
+            self._move(noise, elapsed)
+        if self._fades:
+            self._fade(noise, elapsed)
+        if self._load.std > 0:
+            decay = np.exp(-elapsed / self._load.time_constant_s)
+            fresh = noise[:, self._rows["background"]][:, 0]
+            self.background = decay * self.background + np.sqrt(1.0 - np.square(decay)) * fresh
+        if self._throttles:
+            decay = np.exp(-elapsed / self._load.thermal_time_constant_s)
+            busy = np.minimum(busy_s / np.maximum(elapsed, 1e-12), 1.0)
+            self.heat = decay * self.heat + (1.0 - decay) * busy
+        self._update(noise)
+        self.known_gain = self._estimate(before if self._channel.csi_delay_steps else self.gain, noise)
+
+    def _scatter_noise(self, noise: FloatArray) -> FloatArray:
+        """(N, link, real parts then imaginary parts of all branches, U)."""
+        shape = self._shape[0], 2, 2 * self._channel.fading.diversity, self._shape[1]
+        return noise[:, self._rows["scatter"]].reshape(shape) if self._fades else np.zeros(shape)
+
+    def _move(self, noise: FloatArray, elapsed: FloatArray) -> None:
+        turn = noise[:, self._rows["turn"]][:, 0]
+        before = self.position
+        self.position, self.velocity = channel.move(before, self.velocity, turn, elapsed, self._channel)
+        if self._shadows:
+            fresh = noise[:, self._rows["shadow"]][:, 0]
+            moved = np.abs(self.position - before)
+            self.shadow = channel.next_shadow(self.shadow, fresh, moved, self._channel.shadowing)
+        self._update_path()
+
+    def _fade(self, noise: FloatArray, elapsed: FloatArray) -> None:
+        fresh = self._scatter_noise(noise)
+        if self._channel.fading.evolution == "block":
+            self.scatter = fresh
+            return
+        correlation = channel.doppler_correlation(np.abs(self.velocity), self._carrier_ghz, elapsed)
+        self.scatter = channel.next_scatter(self.scatter, fresh, correlation[:, None, None, :])
+
+    def _update_path(self) -> None:
+        loss = channel.path_loss_db(np.abs(self.position), self._carrier_ghz, self._channel.path_loss, self.sight)
+        self._path_gain = np.power(10.0, -0.1 * (loss + self.shadow))[:, None, :]
+
+    def _update(self, noise: FloatArray) -> None:
+        self.gain = self._path_gain * channel.fading_gain(self.scatter, self._channel.fading)
+        load = np.clip(self._load.mean + self._load.std * self.background, 0.0, MAX_LOAD)
+        if self._throttles:
+            over = (self.heat - self._load.thermal_threshold) / (1.0 - self._load.thermal_threshold)
+            load = 1.0 - (1.0 - load) * (1.0 - self._load.thermal_slowdown * np.clip(over, 0.0, 1.0))
+        self.load = np.minimum(load, MAX_LOAD)
+
+    def _estimate(self, gain: FloatArray, noise: FloatArray) -> FloatArray:
+        if self._channel.csi_error_db == 0:
+            return gain
+        return gain * np.power(10.0, 0.1 * self._channel.csi_error_db * noise[:, self._rows["csi"]])
+
+    def state(self) -> dict[str, FloatArray]:
+        """Everything that the future depends on, by name."""
+        return {name: getattr(self, name).copy() for name in self.STATE}
+
+    def restore(self, state: dict[str, FloatArray]) -> None:
+        """Put back what `state` returned."""
+        for name in self.STATE:
+            setattr(self, name, np.array(state[name]))
+        self._update_path()

@@ -1,0 +1,91 @@
+"""WDMoEEnv: the Gymnasium environment, a simulator with a batch of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from wdmoe_env.gating.bank import Split
+from wdmoe_env.interface import Decision, Outcome
+from wdmoe_env.scenario import Scenario, load_scenario
+from wdmoe_env.simulator import Simulator
+from wdmoe_env.spaces import ActionEncoding, ObservationEncoding, action_codec, observation_codec
+
+RENDER_MODES = ("rgb_array", "human")
+
+
+class WDMoEEnv(gym.Env[Any, Any]):
+    """One cell; a step decides one layer, an episode is the scenario's number of forward passes.
+
+    Args:
+        scenario: a preset's name, the path of a YAML file, or a Scenario.
+        action: `native`, `token` or `price`; see `wdmoe_env.spaces`.
+        observation: `dict`, `flat` or `device`.
+        split: `train` or `test`, which bank of gate weights to draw passes from.
+        overrides: scenario settings to replace, merged deeply.
+        render_mode: None, `rgb_array` or `human`.
+
+    >>> env = gym.make("WDMoE-v0", scenario="paper", action="price", observation="device")
+    >>> observation, info = env.reset(seed=0)
+    >>> observation.shape, env.action_space.shape
+    ((8, 18), (8,))
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 4}
+
+    def __init__(
+        self,
+        scenario: str | Path | Scenario = "paper",
+        action: ActionEncoding = "price",
+        observation: ObservationEncoding = "device",
+        split: Split = "train",
+        overrides: dict[str, Any] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode is not None and render_mode not in RENDER_MODES:
+            raise ValueError(f"render_mode is {render_mode!r}, expected None, 'rgb_array' or 'human'")
+        self.scenario = load_scenario(scenario, **(overrides or {}))
+        self.simulator = Simulator(self.scenario, 1, split)
+        self.render_mode = render_mode
+        self._actions = action_codec(action, self.scenario)
+        self._observations = observation_codec(observation, self.scenario)
+        self.action_space, self.observation_space = self._actions.space, self._observations.space
+        self._shown: tuple[Decision, Outcome] | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode. A seed fully determines it and all that follow until the next seed."""
+        super().reset(seed=seed)
+        self._shown = None
+        return self._first(self._observations.encode(self.simulator.reset(seed))), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Decide one layer. `info["metrics"]` holds `wdmoe_env.system.metrics.SCHEMA`."""
+        decision = self._actions.decode(_batch_of_one(action), self.simulator.observation)
+        if self.render_mode is not None:
+            scene = self._scene()
+        outcome = self.simulator.step(decision)
+        if self.render_mode is not None:
+            self._shown = scene, decision, outcome
+            if self.render_mode == "human":
+                self.render()
+        metrics = {name: values[0] for name, values in outcome.metrics.items()}
+        observation = self._first(self._observations.encode(outcome.observation))
+        return observation, float(outcome.reward[0]), False, bool(outcome.truncated[0]), {"metrics": metrics}
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        raise NotImplementedError
+
+    @staticmethod
+    def _first(batch: Any) -> Any:
+        return {name: values[0] for name, values in batch.items()} if isinstance(batch, dict) else batch[0]
+
+
+def _batch_of_one(action: Any) -> Any:
+    if isinstance(action, dict):
+        return {name: np.asarray(value)[None] for name, value in action.items()}
+    return np.asarray(action)[None]

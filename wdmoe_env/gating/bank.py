@@ -1,0 +1,61 @@
+"""A bank of forward passes, drawn once and replayed from: drawing fresh gate weights would cost more than all the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdmoe_env.gating.synthetic import draw_passes
+from wdmoe_env.interface import BoolArray, FloatArray
+from wdmoe_env.settings import GatingSettings, ModelSettings
+from wdmoe_env.system import selection
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class GateBank:
+    """Gate weights of P forward passes of I layers, with plain top-K routing of each worked out beforehand.
+
+    Attributes:
+        weights: (P * I, E, J) float32 router softmax, stored expert by expert; pass p's layer i is row p * I + i.
+        routed: (P * I, E, J) bool, plain top-K routing.
+        tokens, mass: (P * I, E) tokens and gate mass of each expert under plain top-K routing.
+        passes: P.
+    """
+
+    weights: NDArray[np.float32]
+    routed: BoolArray
+    tokens: FloatArray
+    mass: FloatArray
+    passes: int
+
+
+def gate_bank(gating: GatingSettings, model: ModelSettings, tokens: int, split: Split) -> GateBank:
+    """Return the training or the held-out bank of a model's gate weights; drawn once a process.
+
+    Raises:
+        ValueError: `split` is neither `train` nor `test`.
+    """
+    if split not in get_args(Split):
+        raise ValueError(f"split is {split!r}, expected one of {', '.join(get_args(Split))}")
+    return _draw(gating, model.layers, model.experts, model.top_k, tokens, split)
+
+
+@lru_cache(maxsize=8)
+def _draw(gating: GatingSettings, layers: int, experts: int, k: int, tokens: int, split: Split) -> GateBank:
+    rng = np.random.default_rng([get_args(Split).index(split), 20241106])
+    weights = draw_passes(
+        gating.family, passes=gating.bank_passes, layers=layers, tokens=tokens, experts=experts, top_k=k, rng=rng
+    ).reshape(-1, experts, tokens)
+    by_token = weights.swapaxes(1, 2)
+    routed = selection.top_k(by_token, k)
+    summed = selection.routing(by_token, routed)
+    bank = GateBank(weights, selection.by_expert(routed), summed.tokens, summed.mass, gating.bank_passes)
+    for array in (bank.weights, bank.routed, bank.tokens, bank.mass):
+        array.setflags(write=False)
+    return bank

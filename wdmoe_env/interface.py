@@ -1,0 +1,86 @@
+"""The words everything speaks: what a policy sees, what it decides, what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from wdmoe_env.scenario import Scenario
+
+FloatArray = NDArray[np.float64]
+GateArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.integer[Any]]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a policy may know before it decides a layer, for N environments at once.
+
+    Attributes:
+        gain_dl: (N, U) downlink channel power gains, linear, as the base station knows them (they may be stale).
+        gain_ul: (N, U) uplink channel power gains, linear.
+        gate_weights: (N, J, E) router softmax over all experts; each token's row sums to 1.
+        load: (N, U) share of each device's compute that is taken, 0 to 0.95.
+        last_device_time: (N, U) seconds each device took in the step before; 0 where nothing was measured.
+        layer: (N,) index of the MoE layer that is decided, 0 to I - 1.
+        routed: (N, J, E) plain top-K routing of `gate_weights`, where the simulator knows it already.
+    """
+
+    gain_dl: FloatArray
+    gain_ul: FloatArray
+    gate_weights: GateArray
+    load: FloatArray
+    last_device_time: FloatArray
+    layer: IntArray
+    routed: BoolArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which experts each token uses, and how the band is split, for N environments at once.
+
+    Attributes:
+        selection: (N, J, E) bool; every token keeps between 1 and K experts.
+        bandwidth: (N, U) Hz, not negative; each row sums to at most the scenario's bandwidth.
+    """
+
+    selection: BoolArray
+    bandwidth: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one step brought.
+
+    Attributes:
+        observation: what is known before the next layer.
+        reward: (N,) the scenario's reward.
+        truncated: (N,) True where the episode's last layer was run.
+        metrics: one (N,) array for each name in `wdmoe_env.system.metrics.SCHEMA`.
+    """
+
+    observation: Observation
+    reward: FloatArray
+    truncated: BoolArray
+    metrics: Mapping[str, NDArray[Any]]
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Anything that decides: a baseline or a trained agent."""
+
+    name: str
+
+    def reset(self, scenario: Scenario, num_envs: int) -> None:
+        """Forget everything and get ready for `num_envs` episodes of `scenario`."""
+        ...
+
+    def decide(self, observation: Observation) -> Decision:
+        """Return the decision for every environment of `observation`."""
+        ...

@@ -1,0 +1,224 @@
+"""Scenario: one cell, one model, one reward, validated as a whole; presets and files load into it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+from pydantic import ValidationError, model_validator
+
+from wdmoe_env.hardware import boards
+from wdmoe_env.interface import IntArray
+from wdmoe_env.settings import (
+    ChannelSettings,
+    DeviceSettings,
+    GatingSettings,
+    LoadSettings,
+    ModelSettings,
+    RadioSettings,
+    RewardSettings,
+    RooflineCompute,
+    Settings,
+    TrafficSettings,
+)
+from wdmoe_env.system.compute import ComputeModel
+from wdmoe_env.system.latency import Radio
+
+PRESETS = Path(__file__).parent / "scenarios"
+
+
+class Scenario(Settings):
+    """A complete, frozen description of what is simulated. See `docs/scenarios.md` for every key."""
+
+    name: str
+    description: str = ""
+    model: ModelSettings
+    devices: tuple[DeviceSettings, ...]
+    host: tuple[int, ...] | None = None
+    """Device that hosts each expert; by default expert e lives on device e mod U (the identity where E = U)."""
+    radio: RadioSettings
+    channel: ChannelSettings
+    load: LoadSettings = LoadSettings()
+    traffic: TrafficSettings
+    gating: GatingSettings
+    reward: RewardSettings = RewardSettings()
+    bandwidth: Literal["learned", "optimal"] = "optimal"
+    """How a `price` action's bandwidth is found: from logits in the action, or by exact allocation for the known gains."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Scenario:
+        experts, devices = self.model.experts, self.num_devices
+        if self.model.top_k > experts:
+            raise ValueError(f"model.top_k is {self.model.top_k}, more than model.experts = {experts}")
+        if self.host is None:
+            if experts < devices:
+                raise ValueError(f"model.experts is {experts}, but {devices} devices need at least one expert each")
+            return self._fits_memory()
+        if len(self.host) != experts:
+            raise ValueError(f"host names {len(self.host)} experts, expected model.experts = {experts}")
+        for expert, device in enumerate(self.host):
+            if not 0 <= device < devices:
+                raise ValueError(f"host[{expert}] is {device}, expected a device from 0 to {devices - 1}")
+        if idle := sorted(set(range(devices)) - set(self.host)):
+            raise ValueError(f"host gives no expert to device {idle[0]}: every device must host at least one")
+        return self._fits_memory()
+
+    def _fits_memory(self) -> Scenario:
+        for device, group in enumerate(self.device_groups):
+            memory = group.memory_gb
+            if memory is None and isinstance(group.compute, RooflineCompute) and group.compute.board is not None:
+                memory = boards.load_board(group.compute.board).memory_gb
+            if memory is None:
+                continue
+            hosted = int(np.count_nonzero(self.hosts == device))
+            needed = hosted * self.model.layers * self.model.expert_bytes / 1e9
+            if needed > memory - group.memory_reserve_gb:
+                raise ValueError(
+                    f"device {device} ({group.name!r}) cannot hold its {hosted} expert(s) of {self.model.name}: "
+                    f"{self.model.layers} layers at {self.model.weight_bits:g} bits need {needed:.1f} GB, "
+                    f"of {memory:g} GB at most {memory - group.memory_reserve_gb:.1f} GB are free"
+                )
+        return self
+
+    @property
+    def num_devices(self) -> int:
+        """Number of devices, U."""
+        return sum(group.count for group in self.devices)
+
+    @property
+    def device_groups(self) -> tuple[DeviceSettings, ...]:
+        """The group of each device, in order."""
+        return tuple(group for group in self.devices for _ in range(group.count))
+
+    @property
+    def device_names(self) -> tuple[str, ...]:
+        """A name for each device, in order."""
+        return tuple(
+            group.name if group.count == 1 else f"{group.name} {i + 1}"
+            for group in self.devices
+            for i in range(group.count)
+        )
+
+    @property
+    def steps_per_episode(self) -> int:
+        """Layers decided in one episode."""
+        return self.model.layers * self.traffic.passes_per_episode
+
+    @cached_property
+    def hosts(self) -> IntArray:
+        """(E,) device that hosts each expert."""
+        if self.host is not None:
+            return np.asarray(self.host, dtype=np.int64)
+        return np.arange(self.model.experts, dtype=np.int64) % self.num_devices
+
+    @cached_property
+    def radio_link(self) -> Radio:
+        """The radio's constants in SI units, with this model's payload."""
+        radio = self.radio
+        noise = 10.0 ** ((radio.noise_dbm_per_hz + radio.noise_figure_db - 30.0) / 10.0)
+        return Radio(
+            bandwidth_hz=radio.bandwidth_hz,
+            bs_power_w=radio.bs_power_w,
+            device_power_w=radio.device_power_w,
+            noise_w_per_hz=noise,
+            payload_bits=self.model.payload_bits,
+            outage_s=radio.outage_s,
+        )
+
+    @cached_property
+    def compute_model(self) -> ComputeModel:
+        """Seconds each device needs per used expert and per token, when idle."""
+        fixed, per_token = zip(*(_expert_time(group, self.model) for group in self.device_groups), strict=True)
+        return ComputeModel(np.asarray(fixed), np.asarray(per_token), self.hosts)
+
+
+def _expert_time(group: DeviceSettings, model: ModelSettings) -> tuple[float, float]:
+    """Seconds of one expert on an idle device: (once it is used, for each token)."""
+    compute = group.compute
+    if not isinstance(compute, RooflineCompute):
+        return 0.0, model.expert_flops / compute.flops_per_s
+    roof: Any = compute if compute.board is None else boards.roofline(compute.board, compute.power_mode)
+    return roof.launch_s + model.expert_bytes / roof.memory_bandwidth, model.expert_flops / roof.peak_flops
+
+
+def preset_names() -> list[str]:
+    """Names of the scenarios that come with the package."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_scenario(source: str | Path | Scenario, **overrides: Any) -> Scenario:
+    """Load a preset by name, a YAML file by path, or take a Scenario; merge `overrides` deeply into it.
+
+    Raises:
+        ValueError: the scenario is unknown, or a key or a value is wrong; the message names each.
+
+    >>> load_scenario("paper", traffic={"tokens": 16}).traffic.tokens
+    16
+    """
+    if isinstance(source, Scenario):
+        data, origin = source.model_dump(mode="json"), f"scenario {source.name!r}"
+    else:
+        path = _find(str(source))
+        data, origin = _read(path), str(source)
+    return _validate(merge(data, overrides), origin)
+
+
+def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `overrides` merged in; mappings merge key by key, everything else is replaced."""
+    merged = dict(base)
+    for key, value in overrides.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _find(source: str) -> Path:
+    if source in preset_names():
+        return PRESETS / f"{source}.yaml"
+    if (path := Path(source)).is_file():
+        return path
+    raise ValueError(
+        f"unknown scenario {source!r}: expected one of {', '.join(preset_names())}, or the path of a YAML file"
+    )
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads 100e6 as a number, as YAML 1.2 does; YAML 1.1 takes it for a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)$"),
+    list("-+0123456789."),
+)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a YAML file: {error}") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} holds a {type(data).__name__}, expected a mapping of scenario keys")
+    return data
+
+
+def _validate(data: dict[str, Any], origin: str) -> Scenario:
+    try:
+        # Through JSON, so that lists become tuples while every other type stays strict.
+        return Scenario.model_validate_json(json.dumps(data))
+    except TypeError as error:
+        raise ValueError(f"{origin}: {error}") from error
+    except ValidationError as error:
+        faults = [f"  {_place(fault['loc'])}: {fault['msg']} (got {fault['input']!r:.80})" for fault in error.errors()]
+        raise ValueError("\n".join([f"{origin} is not a valid scenario:", *faults])) from None
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "scenario"

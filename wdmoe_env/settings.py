@@ -1,0 +1,203 @@
+"""The parts of a scenario: typed, validated settings. Everything marked (R) in the docs is a setting here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from wdmoe_env.hardware import boards
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys and wrong types are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Range(Settings):
+    """An interval that values are drawn from, uniformly."""
+
+    low: NonNegative
+    high: NonNegative
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.low > self.high:
+            raise ValueError(f"low ({self.low}) must not exceed high ({self.high})")
+        return self
+
+
+class ModelSettings(Settings):
+    """The mixture-of-experts model whose experts are distributed."""
+
+    name: str
+    layers: Count
+    hidden_size: Count
+    intermediate_size: Count
+    experts: Count
+    top_k: Count
+    activation_flops: NonNegative = 4.0
+    """FLOPs of the activation function per value, eta in the system model (assumed: SiLU as 4 operations)."""
+    bits_per_value: Annotated[int, Field(ge=1, le=64)] = 16
+    """Bits of one embedding value on the air."""
+    weight_bits: Positive = 16.0
+    """Bits of one expert weight in a device's memory."""
+
+    @property
+    def expert_flops(self) -> float:
+        """FLOPs of one SwiGLU expert for one token (R for the form; Mixtral: 352 MFLOP)."""
+        return (6.0 * self.hidden_size + self.activation_flops + 1.0) * self.intermediate_size
+
+    @property
+    def expert_bytes(self) -> float:
+        """Bytes of one expert's three weight matrices in one layer."""
+        return 3.0 * self.hidden_size * self.intermediate_size * self.weight_bits / 8.0
+
+    @property
+    def payload_bits(self) -> float:
+        """Bits of one token's embedding in one direction (R)."""
+        return float(self.bits_per_value * self.hidden_size)
+
+
+class LinearCompute(Settings):
+    """The paper's compute model: time in proportion to the tokens."""
+
+    kind: Literal["linear"]
+    flops_per_s: Positive
+
+
+class RooflineCompute(Settings):
+    """Launch overhead + reading the weights + arithmetic, from a board of the catalogue or from own figures."""
+
+    kind: Literal["roofline"]
+    board: str | None = None
+    power_mode: str | None = None
+    peak_flops: Positive | None = None
+    memory_bandwidth: Positive | None = None
+    launch_s: NonNegative | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> RooflineCompute:
+        own = (self.peak_flops, self.memory_bandwidth, self.launch_s)
+        if self.board is None and (None in own or self.power_mode is not None):
+            raise ValueError("give either board (and power_mode), or all of peak_flops, memory_bandwidth and launch_s")
+        if self.board is not None:
+            if own != (None, None, None):
+                raise ValueError(f"board {self.board!r} already sets peak_flops, memory_bandwidth and launch_s")
+            boards.roofline(self.board, self.power_mode)
+        return self
+
+
+class DeviceSettings(Settings):
+    """A group of like devices."""
+
+    name: str
+    count: Count = 1
+    compute: Annotated[LinearCompute | RooflineCompute, Field(discriminator="kind")]
+    memory_gb: Positive | None = None
+    """Memory of the device, 10^9 bytes; a board brings its own. Not checked where unknown."""
+    memory_reserve_gb: NonNegative = 1.5
+    """Memory that the operating system and buffers keep (assumed)."""
+    speed_m_s: Range = Range(low=0.0, high=0.0)
+
+
+class RadioSettings(Settings):
+    """Power, noise and spectrum of the cell."""
+
+    bandwidth_hz: Positive
+    carrier_ghz: Positive
+    bs_power_w: Positive
+    device_power_w: Positive
+    noise_dbm_per_hz: float = -174.0
+    noise_figure_db: NonNegative = 0.0
+    outage_s: Positive = 10.0
+    """A link that cannot carry one token in this time is charged this time: nothing becomes infinite."""
+
+
+class Shadowing(Settings):
+    """Log-normal shadowing, correlated over the distance a device moves (Gudmundson's model)."""
+
+    std_db: NonNegative
+    decorrelation_m: Positive = 10.0
+
+
+class Fading(Settings):
+    """Small-scale fading of each link."""
+
+    kind: Literal["none", "rayleigh", "rician"]
+    evolution: Literal["block", "gauss-markov"] = "block"
+    """`block`: independent from step to step. `gauss-markov`: correlation J0(2 pi f_D dt) over the time that passed."""
+    k_factor_db: float = 6.0
+    """Power of the line of sight over the scattered power, Rician only."""
+    diversity: Count = 1
+    """Independently fading branches whose power is averaged: antennas, and blocks of a band wider than the channel is
+    coherent over."""
+
+
+class ChannelSettings(Settings):
+    """Where the devices are and how their links fade."""
+
+    path_loss: Literal["free-space", "umi", "indoor-office"] = "free-space"
+    distance_m: Range
+    shadowing: Shadowing = Shadowing(std_db=0.0)
+    fading: Fading = Fading(kind="rayleigh")
+    csi_delay_steps: Literal[0, 1] = 0
+    """How many steps old the gains are that the base station knows."""
+    csi_error_db: NonNegative = 0.0
+    """Standard deviation of the estimation error, dB."""
+    turn_std_rad: NonNegative = 0.3
+    """How much a moving device's heading wanders in a second."""
+
+    @model_validator(mode="after")
+    def _in_the_far_field(self) -> ChannelSettings:
+        if self.distance_m.low < 1.0:
+            raise ValueError(f"distance_m.low is {self.distance_m.low}: path loss models hold from 1 m on")
+        return self
+
+
+class LoadSettings(Settings):
+    """Other work on the devices, and heat."""
+
+    mean: Annotated[float, Field(ge=0, le=0.95)] = 0.0
+    std: NonNegative = 0.0
+    time_constant_s: Positive = 1.0
+    thermal_time_constant_s: Positive = 10.0
+    thermal_threshold: Share = 1.0
+    """Share of time busy with experts, averaged over the thermal time constant, at which throttling sets in."""
+    thermal_slowdown: Annotated[float, Field(ge=0, le=0.95)] = 0.0
+    """Share of its compute that a device which never rests loses."""
+
+
+class TrafficSettings(Settings):
+    """What the cell is asked to do."""
+
+    tokens: Count
+    passes_per_episode: Count = 1
+    layer_gap_s: NonNegative = 0.0
+    """Time the base station spends between two layers (attention); it passes for the channel, but is no part of latency."""
+    pass_gap_s: NonNegative = 0.0
+    """Idle time between two forward passes."""
+
+
+class GatingSettings(Settings):
+    """Where gate weights come from."""
+
+    family: Literal["mixtral", "olmoe", "uniform"]
+    bank_passes: Count = 256
+    """Forward passes drawn once and replayed from; training and held-out banks are drawn apart."""
+
+
+class RewardSettings(Settings):
+    """Which weight-to-latency ratio is rewarded, and how the floor on gate mass is kept."""
+
+    metric: Literal["wlr", "wlr_token", "wlr_device"] = "wlr"
+    normalize: Literal["top-k", "none"] = "top-k"
+    mass_floor: Share = 0.95
+    penalty: NonNegative = 20.0
+    """Reward taken for each unit of retained gate mass below the floor."""

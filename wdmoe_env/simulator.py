@@ -1,0 +1,194 @@
+"""The one simulator: N cells at once; `gymnasium.make`, `make_vec`, SB3 and `evaluate.py` all step this."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdmoe_env.cell import Cell
+from wdmoe_env.gating.bank import Split, gate_bank
+from wdmoe_env.interface import Decision, FloatArray, Observation, Outcome
+from wdmoe_env.scenario import Scenario
+from wdmoe_env.system import metrics, selection
+from wdmoe_env.system.latency import snr_bandwidth
+from wdmoe_env.system.layer import LayerTimes, layer_times, weight_to_latency
+from wdmoe_env.system.selection import Routing
+
+BAND_TOLERANCE = 1e-9
+
+
+class Simulator:
+    """N independent cells that run the layers of a mixture-of-experts model, one decision a layer.
+
+    Randomness: one Generator. `reset(seed)` fully determines what follows, and each step draws the same number of
+    variates whatever is decided, so that policies run on the same seed meet the same channels and gate weights. All
+    episodes have the same length, so all N environments truncate together.
+
+    Args:
+        scenario: what is simulated.
+        num_envs: N, at least 1.
+        split: `train` or `test`: which bank of gate weights passes are drawn from.
+
+    >>> simulator = Simulator(load_scenario("paper"), num_envs=4)
+    >>> simulator.reset(seed=0).gate_weights.shape
+    (4, 64, 8)
+    """
+
+    def __init__(self, scenario: Scenario, num_envs: int = 1, split: Split = "train") -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs is {num_envs}, expected at least 1")
+        self.scenario, self.num_envs, self.split = scenario, num_envs, split
+        self.cell = Cell(scenario, num_envs)
+        self._bank = gate_bank(scenario.gating, scenario.model, scenario.traffic.tokens, split)
+        self._radio, self._compute = scenario.radio_link, scenario.compute_model
+        shape = (num_envs, scenario.num_devices)
+        self._uniform = np.full(shape, scenario.radio.bandwidth_hz / scenario.num_devices)
+        self._last_device_time = np.zeros(shape)
+        self._passes = np.zeros(num_envs, dtype=np.int64)
+        self._step = 0
+        self._rng = np.random.default_rng()
+        self._observation: Observation | None = None
+
+    @property
+    def observation(self) -> Observation:
+        """What is known now.
+
+        Raises:
+            RuntimeError: `reset` was not called yet.
+        """
+        if self._observation is None:
+            raise RuntimeError("call reset() before the first step()")
+        return self._observation
+
+    def reset(self, seed: int | None = None) -> Observation:
+        """Start new episodes in all environments; a seed fully determines them, None goes on from the last state."""
+        if seed is not None:
+            self._rng = np.random.default_rng(seed)
+        self.cell.reset(self._rng)
+        self._last_device_time = np.zeros_like(self._last_device_time)
+        self._step = 0
+        return self._next_layer()
+
+    def step(self, decision: Decision) -> Outcome:
+        """Run one layer as decided, and let the time pass that it took.
+
+        Raises:
+            ValueError: a shape, a type or a value of the decision is wrong.
+            RuntimeError: `reset` was not called yet.
+        """
+        observation, scenario = self.observation, self.scenario
+        self._check_form(decision)
+        routing = selection.routing(observation.gate_weights, decision.selection)
+        self._check_values(decision, routing)
+        reach = snr_bandwidth(self.cell.gain[:, 0], self.cell.gain[:, 1], self._radio)
+        physics = reach, self.cell.load, self._compute, self._radio
+        times = layer_times(routing.tokens, decision.bandwidth, *physics)
+        plain = self._plain_routing()
+        plain_times = layer_times(plain.tokens, self._uniform, *physics)
+        values = self._judge(routing, times, plain, plain_times)
+        self._advance(times)
+        truncated = np.full(self.num_envs, self._step >= scenario.steps_per_episode)
+        return Outcome(self._next_layer(), values["reward"], truncated, values)
+
+    def _row(self) -> NDArray[np.int64]:
+        layers = self.scenario.model.layers
+        return self._passes * layers + self._step % layers
+
+    def _next_layer(self) -> Observation:
+        if self._step % self.scenario.model.layers == 0:
+            self._passes = self._rng.integers(self._bank.passes, size=self.num_envs)
+        return self._look()
+
+    def _look(self) -> Observation:
+        row = self._row()
+        self._observation = Observation(
+            gain_dl=self.cell.known_gain[:, 0],
+            gain_ul=self.cell.known_gain[:, 1],
+            gate_weights=self._bank.weights[row].swapaxes(1, 2),
+            load=self.cell.load,
+            last_device_time=self._last_device_time,
+            layer=np.full(self.num_envs, self._step % self.scenario.model.layers),
+            routed=self._bank.routed[row].swapaxes(1, 2),
+        )
+        return self._observation
+
+    def _plain_routing(self) -> Routing:
+        """What plain top-K routing asks of the experts in this layer; every token uses K of them."""
+        row, k = self._row(), self.scenario.model.top_k
+        mass = self._bank.mass[row]
+        return Routing(self._bank.tokens[row], mass, mass / k, k, k)
+
+    def _judge(
+        self, routing: Routing, times: LayerTimes, plain: Routing, plain_times: LayerTimes
+    ) -> dict[str, NDArray[Any]]:
+        setting, tokens = self.scenario.reward, self.scenario.traffic.tokens
+        ratios = {
+            name: weight_to_latency(name, routing, times, self._compute, tokens)
+            for name in ("wlr", "wlr_token", "wlr_device")
+        }
+        reference: FloatArray | float = 1.0
+        if setting.normalize == "top-k":
+            reference = weight_to_latency(setting.metric, plain, plain_times, self._compute, tokens)
+        retained = metrics.retained_mass(routing.mass, plain.mass.sum(axis=-1))
+        return {
+            "latency": times.latency,
+            "latency_top_k": plain_times.latency,
+            **ratios,
+            "retained_mass": retained,
+            "experts_per_token": routing.tokens.sum(axis=-1) / tokens,
+            "reward": metrics.reward(ratios[setting.metric], reference, retained, setting.mass_floor, setting.penalty),
+            "bottleneck": metrics.bottleneck(times.device),
+        }
+
+    def _advance(self, times: LayerTimes) -> None:
+        traffic = self.scenario.traffic
+        self._step += 1
+        gap = traffic.layer_gap_s
+        if self._step % self.scenario.model.layers == 0:
+            gap += traffic.pass_gap_s
+        self.cell.advance(self._rng, times.latency + gap, times.computation)
+        self._last_device_time = times.device
+
+    def _check_form(self, decision: Decision) -> None:
+        num_tokens, experts = self.scenario.traffic.tokens, self.scenario.model.experts
+        expected = {
+            "selection": (self.num_envs, num_tokens, experts),
+            "bandwidth": (self.num_envs, self.scenario.num_devices),
+        }
+        for name, shape in expected.items():
+            value = getattr(decision, name)
+            if not isinstance(value, np.ndarray) or value.shape != shape:
+                raise ValueError(f"decision.{name} has shape {np.shape(value)}, expected {shape}")
+        if decision.selection.dtype != np.bool_:
+            raise ValueError(f"decision.selection has dtype {decision.selection.dtype}, expected bool")
+
+    def _check_values(self, decision: Decision, routing: Routing) -> None:
+        k, band, split = self.scenario.model.top_k, self.scenario.radio.bandwidth_hz, decision.bandwidth
+        if routing.fewest < 1 or routing.most > k:
+            raise ValueError(
+                f"decision.selection gives a token {routing.fewest if routing.fewest < 1 else routing.most} experts, "
+                f"expected 1 to top_k = {k}"
+            )
+        # Written so that NaN fails it too.
+        if not split.min() >= 0.0:
+            raise ValueError(f"decision.bandwidth holds {split.min()} Hz, expected only numbers of at least 0")
+        if not (largest := split.sum(axis=-1).max()) <= band * (1.0 + BAND_TOLERANCE):
+            raise ValueError(f"decision.bandwidth sums to {largest:.10g} Hz, expected at most {band:.10g} Hz")
+
+    def state(self) -> dict[str, Any]:
+        """Everything the future depends on: arrays under `arrays`, the random generator and the step as plain values."""
+        arrays = {f"cell.{name}": value for name, value in self.cell.state().items()}
+        arrays |= {"passes": self._passes.copy(), "last_device_time": self._last_device_time.copy()}
+        return {"arrays": arrays, "rng": self._rng.bit_generator.state, "step": self._step}
+
+    def restore(self, state: dict[str, Any]) -> Observation:
+        """Go on from what `state` returned, in a simulator of the same scenario and size."""
+        arrays = state["arrays"]
+        self.cell.restore({name: arrays[f"cell.{name}"] for name in Cell.STATE})
+        self._passes = np.array(arrays["passes"])
+        self._last_device_time = np.array(arrays["last_device_time"])
+        self._step = int(state["step"])
+        self._rng.bit_generator.state = state["rng"]
+        return self._look()

@@ -1,0 +1,219 @@
+"""How an Observation and a Decision look as Gymnasium spaces: encodings of observations, decodings of actions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from wdmoe_env.features import FEATURES, LIMIT, device_features
+from wdmoe_env.interface import BoolArray, Decision, FloatArray, Observation
+from wdmoe_env.scenario import Scenario
+from wdmoe_env.system import bandwidth, selection
+from wdmoe_env.system.compute import compute_time
+
+ActionEncoding = Literal["native", "token", "price"]
+ObservationEncoding = Literal["dict", "flat", "device"]
+
+PRICE_MAX = 0.5
+"""At this price every expert but a token's best goes: only one weight of a softmax can exceed one half."""
+LOGIT_SCALE = 3.0
+"""A bandwidth logit of 1 outweighs one of -1 by exp(6) = 400."""
+SLACK = 1e-6
+"""Rounding that an action may lie outside its space by."""
+
+
+class ActionCodec(Protocol):
+    """An action space of one environment, and its meaning."""
+
+    space: spaces.Space[Any]
+
+    def decode(self, action: Any, observation: Observation) -> Decision:
+        """Turn a batch of N actions into the decision they mean."""
+        ...
+
+
+class ObservationCodec(Protocol):
+    """An observation space of one environment, and how to fill it."""
+
+    space: spaces.Space[Any]
+
+    def encode(self, observation: Observation) -> Any:
+        """Turn an Observation into a batch of N elements of the space, float32."""
+        ...
+
+
+def action_codec(name: str, scenario: Scenario) -> ActionCodec:
+    """Return the action encoding called `name`: `native`, `token` or `price`."""
+    if name not in get_args(ActionEncoding):
+        raise ValueError(f"action is {name!r}, expected one of {', '.join(get_args(ActionEncoding))}")
+    return {"native": NativeAction, "token": TokenAction, "price": PriceAction}[name](scenario)
+
+
+def observation_codec(name: str, scenario: Scenario) -> ObservationCodec:
+    """Return the observation encoding called `name`: `dict`, `flat` or `device`."""
+    if name not in get_args(ObservationEncoding):
+        raise ValueError(f"observation is {name!r}, expected one of {', '.join(get_args(ObservationEncoding))}")
+    return {"dict": DictObservation, "flat": FlatObservation, "device": DeviceObservation}[name](scenario)
+
+
+class NativeAction:
+    """Dict of `selection`, MultiBinary (J, E), and `bandwidth`, Box (U,) of shares of the band.
+
+    A token with too many experts keeps its K heaviest wanted ones; a token with none gets its best. Shares that sum
+    to more than 1 are scaled down to 1; a device with tokens and no band is in outage.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._k, self._band = scenario.model.top_k, scenario.radio.bandwidth_hz
+        self._shape = scenario.traffic.tokens, scenario.model.experts
+        self._devices = scenario.num_devices
+        self.space = spaces.Dict(
+            {
+                "selection": spaces.MultiBinary(self._shape),
+                "bandwidth": spaces.Box(0.0, 1.0, (self._devices,), np.float32),
+            }
+        )
+
+    def decode(self, action: Any, observation: Observation) -> Decision:
+        if not isinstance(action, Mapping) or set(action) != {"selection", "bandwidth"}:
+            raise ValueError(f"action is {action!r:.80}, expected a dict of 'selection' and 'bandwidth'")
+        num_envs = len(observation.layer)
+        wanted = _checked(action["selection"], "action['selection']", (num_envs, *self._shape), 0, 1)
+        if np.any(wanted != wanted.astype(bool)):
+            raise ValueError("action['selection'] holds values between 0 and 1, expected only 0 and 1")
+        share = _checked(action["bandwidth"], "action['bandwidth']", (num_envs, self._devices), 0, 1)
+        share = np.clip(share, 0.0, 1.0)
+        share = share / np.maximum(share.sum(axis=-1, keepdims=True), 1.0)
+        chosen = selection.repair(observation.gate_weights, wanted.astype(bool), self._k)
+        return Decision(chosen, share * self._band)
+
+
+class TokenAction:
+    """Flat Box [-1, 1]: a score for each token and expert, token by token, then a bandwidth logit for each device.
+
+    Each token keeps its at most K experts of largest positive score, or else the one of largest score. The band is
+    split among devices with tokens in proportion to exp(3 * logit).
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._k, self._band, self._compute = scenario.model.top_k, scenario.radio.bandwidth_hz, scenario.compute_model
+        self._shape = scenario.traffic.tokens, scenario.model.experts
+        self._scores = self._shape[0] * self._shape[1]
+        self.space = spaces.Box(-1.0, 1.0, (self._scores + scenario.num_devices,), np.float32)
+
+    def decode(self, action: Any, observation: Observation) -> Decision:
+        values = _checked(action, "action", (len(observation.layer), *self.space.shape), -1, 1)
+        chosen = selection.by_score(values[:, : self._scores].reshape(-1, *self._shape), self._k)
+        tokens = self._compute.per_device(selection.tokens_per_expert(chosen))
+        return Decision(chosen, split_by_logits(values[:, self._scores :], tokens > 0, self._band))
+
+
+class PriceAction:
+    """Flat Box [-1, 1]: a price for each device, then a bandwidth logit for each unless the scenario allocates exactly.
+
+    Tokens keep those of their top-K experts whose gate weight exceeds the price of the device that hosts them
+    (`selection.by_price`). The price is `0.5 * ((a + 1) / 2) ** 2`, finer where prices are low.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._k, self._radio, self._compute = scenario.model.top_k, scenario.radio_link, scenario.compute_model
+        self._devices, self._optimal = scenario.num_devices, scenario.bandwidth == "optimal"
+        self.space = spaces.Box(-1.0, 1.0, (self._devices * (1 if self._optimal else 2),), np.float32)
+
+    def decode(self, action: Any, observation: Observation) -> Decision:
+        values = _checked(action, "action", (len(observation.layer), *self.space.shape), -1, 1)
+        price = PRICE_MAX * np.square(0.5 * (values[:, : self._devices] + 1.0))
+        routed = selection.routed(observation, self._k)
+        chosen = selection.by_price(observation.gate_weights, price, self._k, self._compute.host, routed=routed)
+        per_expert = selection.tokens_per_expert(chosen)
+        tokens = self._compute.per_device(per_expert)
+        if not self._optimal:
+            logits = values[:, self._devices :]
+            return Decision(chosen, split_by_logits(logits, tokens > 0, self._radio.bandwidth_hz))
+        computation = compute_time(per_expert, observation.load, self._compute)
+        split, _ = bandwidth.allocate(tokens, computation, observation.gain_dl, observation.gain_ul, self._radio)
+        return Decision(chosen, split)
+
+
+def split_by_logits(logits: FloatArray, loaded: BoolArray, band: float) -> FloatArray:
+    """Split the band among loaded devices in proportion to exp(LOGIT_SCALE * logit): (N, U) Hz."""
+    share = np.exp(LOGIT_SCALE * logits.astype(np.float64)) * loaded
+    return share * (band / share.sum(axis=-1, keepdims=True))
+
+
+class DictObservation:
+    """The Observation's fields, each scaled to about 0 to 1 or -1 to 1.
+
+    Gains: dB from -160 to -40 as -1 to 1. Times: log10 from 1 us to 10 s as 0 to 1. Layer: depth from 0 to 1.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        devices, model = scenario.num_devices, scenario.model
+        self._depth = max(model.layers - 1, 1)
+        limits: dict[str, tuple[float, tuple[int, ...]]] = {
+            "gain_dl": (-1.0, (devices,)),
+            "gain_ul": (-1.0, (devices,)),
+            "gate_weights": (0.0, (scenario.traffic.tokens, model.experts)),
+            "load": (0.0, (devices,)),
+            "last_device_time": (0.0, (devices,)),
+            "layer": (0.0, (1,)),
+        }
+        self.space = spaces.Dict(
+            {name: spaces.Box(low, 1.0, shape, np.float32) for name, (low, shape) in limits.items()}
+        )
+
+    def encode(self, observation: Observation) -> dict[str, NDArray[np.float32]]:
+        seconds = np.log10(np.maximum(observation.last_device_time, 1e-6) / 1e-6) / 7.0
+        scaled = {
+            "gain_dl": _scaled_db(observation.gain_dl),
+            "gain_ul": _scaled_db(observation.gain_ul),
+            "gate_weights": np.clip(observation.gate_weights, 0.0, 1.0),
+            "load": observation.load,
+            "last_device_time": np.minimum(seconds, 1.0),
+            "layer": observation.layer[:, None] / self._depth,
+        }
+        return {name: np.array(value, dtype=np.float32, order="C") for name, value in scaled.items()}
+
+
+class FlatObservation:
+    """`dict` as one vector: its fields in alphabetical order, as Gymnasium flattens them."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._fields = DictObservation(scenario)
+        self.space = spaces.flatten_space(self._fields.space)
+
+    def encode(self, observation: Observation) -> NDArray[np.float32]:
+        fields = self._fields.encode(observation)
+        return np.concatenate([fields[name].reshape(len(observation.layer), -1) for name in self._fields.space], axis=1)
+
+
+class DeviceObservation:
+    """A compact (U, F) table of per-device features, see `wdmoe_env.features.FEATURES`."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self.space = spaces.Box(-LIMIT, LIMIT, (scenario.num_devices, len(FEATURES)), np.float32)
+
+    def encode(self, observation: Observation) -> NDArray[np.float32]:
+        return device_features(observation, self._scenario)
+
+
+def _scaled_db(gain: FloatArray) -> FloatArray:
+    return np.clip((10.0 * np.log10(np.maximum(gain, 1e-30)) + 100.0) / 60.0, -1.0, 1.0)
+
+
+def _checked(values: Any, name: str, shape: tuple[int, ...], low: float, high: float) -> NDArray[Any]:
+    """Return `values` as an array, or say what is wrong with them."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} has dtype {array.dtype}, expected numbers")
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape[1:]}, expected {shape[1:]} (for {shape[0]} environments)")
+    # Written so that NaN fails it too.
+    if not (array.min() >= low - SLACK and array.max() <= high + SLACK):
+        raise ValueError(f"{name} spans {array.min()} to {array.max()}, expected numbers from {low} to {high}")
+    return array

@@ -1,0 +1,57 @@
+"""How long devices compute. Both the linear and the roofline model are affine in the tokens of an expert."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from wdmoe_env.interface import FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class ComputeModel:
+    """Time of the experts on idle devices: `fixed_s` once an expert is used, and `token_s` for each of its tokens.
+
+    The paper's linear model has fixed_s = 0 and token_s = flops / C. A roofline has fixed_s = launch overhead +
+    weight bytes / memory bandwidth, and token_s = flops / peak.
+
+    Attributes:
+        fixed_s: (U,) seconds for every expert that has at least one token.
+        token_s: (U,) seconds for every token.
+        host: (E,) device that hosts each expert.
+    """
+
+    fixed_s: FloatArray
+    token_s: FloatArray
+    host: IntArray
+
+    @cached_property
+    def one_to_one(self) -> bool:
+        """Whether expert e lives on device e, for every e."""
+        return np.array_equal(self.host, np.arange(len(self.fixed_s)))
+
+    @cached_property
+    def hosting(self) -> FloatArray:
+        """(E, U) one where a device hosts an expert."""
+        return np.equal.outer(self.host, np.arange(len(self.fixed_s))).astype(np.float64)
+
+    def per_device(self, per_expert: FloatArray) -> FloatArray:
+        """Sum an (N, E) quantity over the experts of each device: (N, U)."""
+        return per_expert if self.one_to_one else per_expert @ self.hosting
+
+    def per_expert(self, per_device: FloatArray) -> FloatArray:
+        """Give each expert its device's value: (N, U) to (N, E)."""
+        return per_device if self.one_to_one else per_device[:, self.host]
+
+
+def compute_time(tokens_per_expert: FloatArray, load: FloatArray, model: ComputeModel) -> FloatArray:
+    """Seconds each device computes: (N, U), from (N, E) token counts and (N, U) load.
+
+    `sum over experts e on u of ([n_e > 0] * fixed_s + n_e * token_s) / (1 - load)`.
+    """
+    time = model.per_device(tokens_per_expert) * model.token_s
+    if model.fixed_s.any():
+        time = time + model.per_device((tokens_per_expert > 0).astype(np.float64)) * model.fixed_s
+    return time / (1.0 - load)

@@ -1,0 +1,78 @@
+"""From rates to the time a layer takes: Shannon rates, time per token, device times, the wait for the slowest device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wdmoe_env.interface import FloatArray
+
+LN2 = float(np.log(2.0))
+
+
+@dataclass(frozen=True)
+class Radio:
+    """The cell's radio in SI units.
+
+    Attributes:
+        bandwidth_hz: band to split, Hz.
+        bs_power_w, device_power_w: transmit powers of the downlink and the uplink, W.
+        noise_w_per_hz: noise power density, W/Hz.
+        payload_bits: bits of a token in one direction.
+        outage_s: the longest time a token is charged for in one direction, s.
+    """
+
+    bandwidth_hz: float
+    bs_power_w: float
+    device_power_w: float
+    noise_w_per_hz: float
+    payload_bits: float
+    outage_s: float
+
+    @property
+    def payload_nats(self) -> float:
+        """The payload in nats, for rates in nats."""
+        return self.payload_bits * LN2
+
+
+def snr_bandwidth(gain_dl: FloatArray, gain_ul: FloatArray, radio: Radio) -> FloatArray:
+    """`P * g / N0` of both links, Hz: (2, N, U), downlink first. The bandwidth at which the SNR is 1.
+
+    A link so weak that the whole spectrum would not carry one token within `outage_s` counts as just that weak, so
+    that a device out of reach costs a finite time.
+    """
+    power = np.array([radio.bs_power_w, radio.device_power_w]) / radio.noise_w_per_hz
+    reach = np.empty((2, *gain_dl.shape))
+    np.multiply(gain_dl, power[0], out=reach[0])
+    np.multiply(gain_ul, power[1], out=reach[1])
+    return np.maximum(reach, radio.payload_nats / radio.outage_s, out=reach)
+
+
+def rate(bandwidth: FloatArray, reach: FloatArray) -> FloatArray:
+    """Shannon rate `b * ln(1 + reach / b)` in nats/s, practically 0 where b is 0; `reach` comes from `snr_bandwidth`."""
+    positive = np.maximum(bandwidth, 1e-100)
+    return positive * np.log1p(reach / positive)
+
+
+def communication_time(bandwidth: FloatArray, reach: FloatArray, radio: Radio) -> FloatArray:
+    """Seconds to send one token to each device and its result back: (N, U).
+
+    `bits / R_dl + bits / R_ul` (R), each direction at most `outage_s`.
+    """
+    slowest = radio.payload_nats / radio.outage_s
+    seconds = radio.payload_nats / np.maximum(rate(bandwidth, reach), slowest)
+    return seconds[0] + seconds[1]
+
+
+def device_time(tokens: FloatArray, communication: FloatArray, computation: FloatArray) -> FloatArray:
+    """Seconds until each device has answered: (N, U); 0 for a device without tokens.
+
+    `n_u * t_comm[u] + t_comp[u]`, with `computation` already summed over the device's experts.
+    """
+    return tokens * communication + computation
+
+
+def block_latency(times: FloatArray) -> FloatArray:
+    """The attention waiting latency (R): (N,) seconds until the slowest device has answered."""
+    return times.max(axis=-1)

@@ -1,0 +1,57 @@
+"""One MoE layer in one state of the cell: what a routing and a bandwidth split lead to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wdmoe_env.interface import FloatArray
+from wdmoe_env.system import metrics
+from wdmoe_env.system.compute import ComputeModel, compute_time
+from wdmoe_env.system.latency import Radio, block_latency, communication_time, device_time
+from wdmoe_env.system.selection import Routing
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTimes:
+    """Times of one layer, seconds.
+
+    Attributes:
+        tokens: (N, U) tokens of each device.
+        computation: (N, U) time each device computes.
+        device: (N, U) time until each device has answered.
+        latency: (N,) time until all have.
+    """
+
+    tokens: FloatArray
+    computation: FloatArray
+    device: FloatArray
+    latency: FloatArray
+
+
+def layer_times(
+    tokens_per_expert: FloatArray,
+    bandwidth: FloatArray,
+    reach: FloatArray,
+    load: FloatArray,
+    compute: ComputeModel,
+    radio: Radio,
+) -> LayerTimes:
+    """Times of a layer from (N, E) token counts, (N, U) bandwidth, (2, N, U) reach and (N, U) load."""
+    tokens = compute.per_device(tokens_per_expert)
+    computation = compute_time(tokens_per_expert, load, compute)
+    times = device_time(tokens, communication_time(bandwidth, reach, radio), computation)
+    return LayerTimes(tokens, computation, times, block_latency(times))
+
+
+def weight_to_latency(
+    name: str, routing: Routing, times: LayerTimes, compute: ComputeModel, num_tokens: int
+) -> FloatArray:
+    """The ratio called `name` (`wlr`, `wlr_token` or `wlr_device`) of a layer: (N,), 1/s."""
+    if name == "wlr":
+        return metrics.wlr(routing.mass, times.latency)
+    if name == "wlr_device":
+        return metrics.wlr_device(compute.per_device(routing.mass), times.device)
+    token_time = times.device / np.maximum(times.tokens, 1.0)
+    return metrics.wlr_token(routing.share, compute.per_expert(token_time), num_tokens)

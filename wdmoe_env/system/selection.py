@@ -1,0 +1,137 @@
+"""Expert selection: which experts each token uses, and what that asks of the experts.
+
+Arrays are (N, J, E). Inside, they are read expert by expert, (N, E, J): the simulator stores them that way, so that
+its sums run along memory. Any other layout gives the same result, a little slower.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from wdmoe_env.interface import BoolArray, FloatArray, IntArray, Observation
+
+Candidates = Literal["top-k", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """What a selection asks of each expert.
+
+    Attributes:
+        tokens: (N, E) number of tokens.
+        mass: (N, E) sum of the gate weights of its tokens.
+        share: (N, E) the same, with each weight divided by the number of experts that its token uses.
+        fewest, most: smallest and largest number of experts that any token uses.
+    """
+
+    tokens: FloatArray
+    mass: FloatArray
+    share: FloatArray
+    fewest: int
+    most: int
+
+
+def by_expert(array: FloatArray) -> FloatArray:
+    """View (N, J, E) as contiguous (N, E, J); copies only what was not stored that way."""
+    return np.ascontiguousarray(array.swapaxes(1, 2))
+
+
+def routing(gate_weights: FloatArray, selection: BoolArray) -> Routing:
+    """Sum up a selection: (N, J, E) gate weights and (N, J, E) bool to a `Routing`."""
+    chosen = by_expert(selection)
+    used = chosen.view(np.uint8).sum(axis=1, dtype=np.uint8 if chosen.shape[1] < 256 else np.uint16)
+    kept = by_expert(gate_weights) * chosen
+    ones = np.ones(chosen.shape[2], dtype=np.float32)
+    fraction = 1.0 / np.maximum(used, 1).astype(np.float32)
+    return Routing(
+        tokens=tokens_per_expert(selection),
+        mass=(kept @ ones).astype(np.float64),
+        share=np.matmul(kept, fraction[:, :, None])[:, :, 0].astype(np.float64),
+        fewest=int(used.min()),
+        most=int(used.max()),
+    )
+
+
+def top_k(gate_weights: FloatArray, k: int) -> BoolArray:
+    """Plain top-K routing: the K largest weights of each token, the first of equal ones. (N, J, E) bool."""
+    weights = by_expert(gate_weights)
+    return _largest(weights, k).swapaxes(1, 2)
+
+
+def routed(observation: Observation, k: int) -> BoolArray:
+    """Plain top-K routing of an observation, (N, J, E), taken over where the simulator has it."""
+    return top_k(observation.gate_weights, k) if observation.routed is None else observation.routed
+
+
+def by_price(
+    gate_weights: FloatArray,
+    price: FloatArray,
+    k: int,
+    host: IntArray,
+    candidates: Candidates = "top-k",
+    routed: BoolArray | None = None,
+) -> BoolArray:
+    """Keep the experts that are worth their device's price. (N, J, E) bool.
+
+    Each token keeps those of its candidates with `w > price[host]`, at most K, and where none is, the one with the
+    largest `w - price[host]`. By LP duality some prices make this the optimal selection (docs/system-model.md).
+
+    Args:
+        gate_weights: (N, J, E).
+        price: (N, U), in units of gate weight, not negative.
+        k: most experts a token may use.
+        host: (E,) device of each expert.
+        candidates: `top-k`: experts may only be dropped from plain top-K routing. `all`: tokens may be re-routed.
+        routed: (N, J, E) plain top-K routing, if it is known already.
+    """
+    net = by_expert(gate_weights) - price.astype(gate_weights.dtype)[:, host, None]
+    if candidates == "all":
+        return by_score(net.swapaxes(1, 2), k)
+    allowed = by_expert(top_k(gate_weights, k) if routed is None else routed)
+    return _at_least_one((net > 0) & allowed, net, allowed).swapaxes(1, 2)
+
+
+def by_score(score: FloatArray, k: int) -> BoolArray:
+    """Keep each token's at most K experts of largest positive score, or else its best one. (N, J, E) both ways."""
+    ranked = by_expert(score)
+    return _at_least_one((ranked > 0) & _largest(ranked, k), ranked, np.ones_like(ranked, dtype=bool)).swapaxes(1, 2)
+
+
+def tokens_per_expert(selection: BoolArray) -> FloatArray:
+    """Number of tokens of each expert: (N, E) from (N, J, E)."""
+    chosen = by_expert(selection)
+    return (chosen.astype(np.float32) @ np.ones(chosen.shape[2], dtype=np.float32)).astype(np.float64)
+
+
+def repair(gate_weights: FloatArray, wanted: BoolArray, k: int) -> BoolArray:
+    """Make any (N, J, E) bool a valid selection: at most the K wanted experts of most weight, at least the best one."""
+    weights = by_expert(gate_weights)
+    wish = np.where(by_expert(wanted), weights, -1.0)
+    keep = by_expert(wanted) & _largest(wish, k)
+    return _at_least_one(keep, weights, np.ones_like(keep)).swapaxes(1, 2)
+
+
+def _at_least_one(keep: BoolArray, score: FloatArray, allowed: BoolArray) -> BoolArray:
+    """Give every token without an expert the allowed one of best score; all (N, E, J)."""
+    environment, token = np.nonzero(~keep.any(axis=1))
+    if environment.size:
+        best = np.where(allowed[environment, :, token], score[environment, :, token], -np.inf).argmax(axis=1)
+        keep[environment, best, token] = True
+    return keep
+
+
+def _largest(values: FloatArray, k: int) -> BoolArray:
+    """Mark the k largest of each token's (N, E, J) values, the first of equal ones."""
+    experts = values.shape[1]
+    if k >= experts:
+        return np.ones(values.shape, dtype=np.bool_)
+    threshold = np.partition(values, experts - k, axis=1)[:, experts - k : experts - k + 1]
+    mark = values >= threshold
+    if np.count_nonzero(mark) > k * values.shape[0] * values.shape[2]:
+        mark[:] = False
+        order = np.argsort(-values, axis=1, kind="stable")[:, :k]
+        np.put_along_axis(mark, order, True, axis=1)
+    return mark
