@@ -8,15 +8,14 @@ from wdmoe_env.scenario import Scenario, load_scenario, preset_names
 from wdmoe_env.simulator import Simulator
 from wdmoe_env.version import __version__
 
-
 __all__ = [
-    "__version__",
     "Decision",
     "Observation",
     "Outcome",
     "Policy",
     "Scenario",
     "Simulator",
+    "__version__",
     "load_scenario",
     "preset_names",
     "system",

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from wdmoe_env.gating.bank import Split
-from wdmoe_env.interface import Decision, Outcome
+from wdmoe_env.render import Renderer, Scene
 from wdmoe_env.scenario import Scenario, load_scenario
 from wdmoe_env.simulator import Simulator
 from wdmoe_env.spaces import ActionEncoding, ObservationEncoding, action_codec, observation_codec
@@ -36,7 +35,10 @@ class WDMoEEnv(gym.Env[Any, Any]):
     ((8, 18), (8,))
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 4}
+    metadata = {  # noqa: RUF012 - Gymnasium declares it an instance attribute
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 4,
+    }
 
     def __init__(
         self,
@@ -55,30 +57,53 @@ class WDMoEEnv(gym.Env[Any, Any]):
         self._actions = action_codec(action, self.scenario)
         self._observations = observation_codec(observation, self.scenario)
         self.action_space, self.observation_space = self._actions.space, self._observations.space
-        self._shown: tuple[Decision, Outcome] | None = None
+        self._renderer: Renderer | None = None
+        self._shown: Scene | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode. A seed fully determines it and all that follow until the next seed."""
         super().reset(seed=seed)
+        observation = self._first(self._observations.encode(self.simulator.reset(seed)))
         self._shown = None
-        return self._first(self._observations.encode(self.simulator.reset(seed))), {}
+        if self.render_mode == "human":
+            self.render()
+        return observation, {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Decide one layer. `info["metrics"]` holds `wdmoe_env.system.metrics.SCHEMA`."""
         decision = self._actions.decode(_batch_of_one(action), self.simulator.observation)
-        if self.render_mode is not None:
-            scene = self._scene()
+        before = None if self.render_mode is None else Scene.now(self.simulator)
         outcome = self.simulator.step(decision)
-        if self.render_mode is not None:
-            self._shown = scene, decision, outcome
+        if before is not None:
+            self._shown = before.after(decision, outcome)
             if self.render_mode == "human":
                 self.render()
         metrics = {name: values[0] for name, values in outcome.metrics.items()}
         observation = self._first(self._observations.encode(outcome.observation))
         return observation, float(outcome.reward[0]), False, bool(outcome.truncated[0]), {"metrics": metrics}
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
-        raise NotImplementedError
+    def render(self) -> NDArray[np.uint8] | None:
+        """Draw the last step, or the cell as it is before the first one.
+
+        Returns:
+            An (H, W, 3) uint8 array with `rgb_array`; None with `human`, which shows a window, and without a mode.
+
+        Raises:
+            RuntimeError: `reset` was not called yet.
+            DependencyNotInstalled: matplotlib is missing.
+        """
+        if self.render_mode is None:
+            gym.logger.warn("render() does nothing: make the environment with render_mode='rgb_array' or 'human'")
+            return None
+        if self._renderer is None:
+            self._renderer = Renderer(window=self.render_mode == "human", fps=self.metadata["render_fps"])
+        return self._renderer.draw(self._shown or Scene.now(self.simulator))
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
 
     @staticmethod
     def _first(batch: Any) -> Any:

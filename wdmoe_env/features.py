@@ -83,5 +83,5 @@ def device_features(observation: Observation, scenario: Scenario) -> NDArray[np.
 
 
 def _log_ratio(values: FloatArray) -> FloatArray:
-    """ln of values over their mean over devices, over 3; at least -2 where a value is 0."""
+    """Ln of values over their mean over devices, over 3; at least -2 where a value is 0."""
     return np.log(np.maximum(values / values.mean(axis=-1, keepdims=True), np.exp(-6.0))) / 3.0

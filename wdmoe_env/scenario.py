@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from wdmoe_env.hardware import boards
 from wdmoe_env.interface import IntArray
@@ -39,7 +39,7 @@ class Scenario(Settings):
     name: str
     description: str = ""
     model: ModelSettings
-    devices: tuple[DeviceSettings, ...]
+    devices: Annotated[tuple[DeviceSettings, ...], Field(min_length=1)]
     host: tuple[int, ...] | None = None
     """Device that hosts each expert; by default expert e lives on device e mod U (the identity where E = U)."""
     radio: RadioSettings
@@ -49,7 +49,7 @@ class Scenario(Settings):
     gating: GatingSettings
     reward: RewardSettings = RewardSettings()
     bandwidth: Literal["learned", "optimal"] = "optimal"
-    """How a `price` action's bandwidth is found: from logits in the action, or by exact allocation for the known gains."""
+    """Whether a `price` action holds bandwidth logits, or the band is allocated exactly for the known gains."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:
@@ -68,6 +68,12 @@ class Scenario(Settings):
         if idle := sorted(set(range(devices)) - set(self.host)):
             raise ValueError(f"host gives no expert to device {idle[0]}: every device must host at least one")
         return self._fits_memory()
+
+    def __eq__(self, other: object) -> bool:
+        # By settings alone: pydantic would compare the arrays that cached properties keep, too.
+        if not isinstance(other, Scenario):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in Scenario.model_fields)
 
     def _fits_memory(self) -> Scenario:
         for device, group in enumerate(self.device_groups):
@@ -211,13 +217,26 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _validate(data: dict[str, Any], origin: str) -> Scenario:
     try:
+        _check_plain(data, origin, ())
         # Through JSON, so that lists become tuples while every other type stays strict.
         return Scenario.model_validate_json(json.dumps(data))
-    except TypeError as error:
-        raise ValueError(f"{origin}: {error}") from error
+    except RecursionError:
+        raise ValueError(f"{origin} holds an alias of itself") from None
     except ValidationError as error:
         faults = [f"  {_place(fault['loc'])}: {fault['msg']} (got {fault['input']!r:.80})" for fault in error.errors()]
         raise ValueError("\n".join([f"{origin} is not a valid scenario:", *faults])) from None
+
+
+def _check_plain(value: Any, origin: str, place: tuple[int | str, ...]) -> None:
+    """Refuse what is no text, number, list or mapping, such as a date in a YAML file or an array."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            _check_plain(part, origin, (*place, key))
+    elif isinstance(value, (list, tuple)):
+        for index, part in enumerate(value):
+            _check_plain(part, origin, (*place, index))
+    elif not isinstance(value, (str, int, float, bool, type(None))):
+        raise ValueError(f"{origin}: {_place(place)} is {value!r:.80}, expected a text, number, list or mapping")
 
 
 def _place(location: tuple[int | str, ...]) -> str:

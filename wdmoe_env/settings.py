@@ -180,7 +180,7 @@ class TrafficSettings(Settings):
     tokens: Count
     passes_per_episode: Count = 1
     layer_gap_s: NonNegative = 0.0
-    """Time the base station spends between two layers (attention); it passes for the channel, but is no part of latency."""
+    """Time the base station spends between two layers (attention): the channel ages, but it is no part of latency."""
     pass_gap_s: NonNegative = 0.0
     """Idle time between two forward passes."""
 

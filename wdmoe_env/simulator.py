@@ -29,7 +29,7 @@ class Simulator:
     Args:
         scenario: what is simulated.
         num_envs: N, at least 1.
-        split: `train` or `test`: which bank of gate weights passes are drawn from.
+        split: `train`, `validation` or `test`: which bank of gate weights passes are drawn from.
 
     >>> simulator = Simulator(load_scenario("paper"), num_envs=4)
     >>> simulator.reset(seed=0).gate_weights.shape
@@ -61,6 +61,11 @@ class Simulator:
         if self._observation is None:
             raise RuntimeError("call reset() before the first step()")
         return self._observation
+
+    @property
+    def steps(self) -> int:
+        """Steps since the episodes began."""
+        return self._step
 
     def reset(self, seed: int | None = None) -> Observation:
         """Start new episodes in all environments; a seed fully determines them, None goes on from the last state."""
@@ -163,6 +168,8 @@ class Simulator:
                 raise ValueError(f"decision.{name} has shape {np.shape(value)}, expected {shape}")
         if decision.selection.dtype != np.bool_:
             raise ValueError(f"decision.selection has dtype {decision.selection.dtype}, expected bool")
+        if decision.bandwidth.dtype.kind not in "fiu":
+            raise ValueError(f"decision.bandwidth has dtype {decision.bandwidth.dtype}, expected real numbers")
 
     def _check_values(self, decision: Decision, routing: Routing) -> None:
         k, band, split = self.scenario.model.top_k, self.scenario.radio.bandwidth_hz, decision.bandwidth
@@ -178,8 +185,8 @@ class Simulator:
             raise ValueError(f"decision.bandwidth sums to {largest:.10g} Hz, expected at most {band:.10g} Hz")
 
     def state(self) -> dict[str, Any]:
-        """Everything the future depends on: arrays under `arrays`, the random generator and the step as plain values."""
-        arrays = {f"cell.{name}": value for name, value in self.cell.state().items()}
+        """Everything the future depends on: arrays under `arrays`, the generator and the step as plain values."""
+        arrays: dict[str, NDArray[Any]] = {f"cell.{name}": value for name, value in self.cell.state().items()}
         arrays |= {"passes": self._passes.copy(), "last_device_time": self._last_device_time.copy()}
         return {"arrays": arrays, "rng": self._rng.bit_generator.state, "step": self._step}
 

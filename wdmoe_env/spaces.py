@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -29,7 +29,10 @@ SLACK = 1e-6
 class ActionCodec(Protocol):
     """An action space of one environment, and its meaning."""
 
-    space: spaces.Space[Any]
+    @property
+    def space(self) -> spaces.Space[Any]:
+        """The space of one environment's action."""
+        ...
 
     def decode(self, action: Any, observation: Observation) -> Decision:
         """Turn a batch of N actions into the decision they mean."""
@@ -39,7 +42,10 @@ class ActionCodec(Protocol):
 class ObservationCodec(Protocol):
     """An observation space of one environment, and how to fill it."""
 
-    space: spaces.Space[Any]
+    @property
+    def space(self) -> spaces.Space[Any]:
+        """The space of one environment's observation."""
+        ...
 
     def encode(self, observation: Observation) -> Any:
         """Turn an Observation into a batch of N elements of the space, float32."""
@@ -50,14 +56,24 @@ def action_codec(name: str, scenario: Scenario) -> ActionCodec:
     """Return the action encoding called `name`: `native`, `token` or `price`."""
     if name not in get_args(ActionEncoding):
         raise ValueError(f"action is {name!r}, expected one of {', '.join(get_args(ActionEncoding))}")
-    return {"native": NativeAction, "token": TokenAction, "price": PriceAction}[name](scenario)
+    codecs: dict[str, Callable[[Scenario], ActionCodec]] = {
+        "native": NativeAction,
+        "token": TokenAction,
+        "price": PriceAction,
+    }
+    return codecs[name](scenario)
 
 
 def observation_codec(name: str, scenario: Scenario) -> ObservationCodec:
     """Return the observation encoding called `name`: `dict`, `flat` or `device`."""
     if name not in get_args(ObservationEncoding):
         raise ValueError(f"observation is {name!r}, expected one of {', '.join(get_args(ObservationEncoding))}")
-    return {"dict": DictObservation, "flat": FlatObservation, "device": DeviceObservation}[name](scenario)
+    codecs: dict[str, Callable[[Scenario], ObservationCodec]] = {
+        "dict": DictObservation,
+        "flat": FlatObservation,
+        "device": DeviceObservation,
+    }
+    return codecs[name](scenario)
 
 
 class NativeAction:
@@ -86,7 +102,8 @@ class NativeAction:
         if np.any(wanted != wanted.astype(bool)):
             raise ValueError("action['selection'] holds values between 0 and 1, expected only 0 and 1")
         share = _checked(action["bandwidth"], "action['bandwidth']", (num_envs, self._devices), 0, 1)
-        share = np.clip(share, 0.0, 1.0)
+        # In float32 the shares of a full band may sum to more than the band.
+        share = np.clip(share.astype(np.float64), 0.0, 1.0)
         share = share / np.maximum(share.sum(axis=-1, keepdims=True), 1.0)
         chosen = selection.repair(observation.gate_weights, wanted.astype(bool), self._k)
         return Decision(chosen, share * self._band)

@@ -1,4 +1,4 @@
-"""A bank of forward passes, drawn once and replayed from: drawing fresh gate weights would cost more than all the rest."""
+"""A bank of forward passes, drawn once and replayed from: fresh gate weights would cost more than all the rest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wdmoe_env.interface import BoolArray, FloatArray
 from wdmoe_env.settings import GatingSettings, ModelSettings
 from wdmoe_env.system import selection
 
-Split = Literal["train", "test"]
+Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class GateBank:
 
 
 def gate_bank(gating: GatingSettings, model: ModelSettings, tokens: int, split: Split) -> GateBank:
-    """Return the training or the held-out bank of a model's gate weights; drawn once a process.
+    """Return the training, the validation or the held-out bank of a model's gate weights; drawn once a process.
 
     Raises:
-        ValueError: `split` is neither `train` nor `test`.
+        ValueError: `split` is none of `train`, `validation` and `test`.
     """
     if split not in get_args(Split):
         raise ValueError(f"split is {split!r}, expected one of {', '.join(get_args(Split))}")

@@ -80,7 +80,7 @@ def _newton(
 
 
 def _log_time_and_slope(bandwidth: FloatArray, payload: FloatArray, reach: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """ln of a device's communication time, and minus its derivative by ln b (between 0 and 1): both (N, U)."""
+    """Log of a device's communication time, and minus its derivative by ln b, between 0 and 1: both (N, U)."""
     snr = reach / bandwidth
     grown = 1.0 + snr
     # log1p, by way of the log that numpy vectorises: its argument's rounding error is put back to first order.

@@ -1,4 +1,4 @@
-"""From rates to the time a layer takes: Shannon rates, time per token, device times, the wait for the slowest device."""
+"""From rates to the time a layer takes: Shannon rates, time per token, device times, the wait for the slowest."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def snr_bandwidth(gain_dl: FloatArray, gain_ul: FloatArray, radio: Radio) -> Flo
 
 
 def rate(bandwidth: FloatArray, reach: FloatArray) -> FloatArray:
-    """Shannon rate `b * ln(1 + reach / b)` in nats/s, practically 0 where b is 0; `reach` comes from `snr_bandwidth`."""
+    """Shannon rate `b * ln(1 + reach / b)`, nats/s, practically 0 where b is 0; for `reach` see `snr_bandwidth`."""
     positive = np.maximum(bandwidth, 1e-100)
     return positive * np.log1p(reach / positive)
 

@@ -7,11 +7,14 @@ its sums run along memory. Any other layout gives the same result, a little slow
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from wdmoe_env.interface import BoolArray, FloatArray, IntArray, Observation
+from wdmoe_env.interface import BoolArray, FloatArray, GateArray, IntArray, Observation
+
+Array = TypeVar("Array", bound=np.generic)
 
 Candidates = Literal["top-k", "all"]
 
@@ -34,12 +37,12 @@ class Routing:
     most: int
 
 
-def by_expert(array: FloatArray) -> FloatArray:
+def by_expert(array: NDArray[Array]) -> NDArray[Array]:
     """View (N, J, E) as contiguous (N, E, J); copies only what was not stored that way."""
     return np.ascontiguousarray(array.swapaxes(1, 2))
 
 
-def routing(gate_weights: FloatArray, selection: BoolArray) -> Routing:
+def routing(gate_weights: GateArray, selection: BoolArray) -> Routing:
     """Sum up a selection: (N, J, E) gate weights and (N, J, E) bool to a `Routing`."""
     chosen = by_expert(selection)
     used = chosen.view(np.uint8).sum(axis=1, dtype=np.uint8 if chosen.shape[1] < 256 else np.uint16)
@@ -55,7 +58,7 @@ def routing(gate_weights: FloatArray, selection: BoolArray) -> Routing:
     )
 
 
-def top_k(gate_weights: FloatArray, k: int) -> BoolArray:
+def top_k(gate_weights: GateArray, k: int) -> BoolArray:
     """Plain top-K routing: the K largest weights of each token, the first of equal ones. (N, J, E) bool."""
     weights = by_expert(gate_weights)
     return _largest(weights, k).swapaxes(1, 2)
@@ -67,7 +70,7 @@ def routed(observation: Observation, k: int) -> BoolArray:
 
 
 def by_price(
-    gate_weights: FloatArray,
+    gate_weights: GateArray,
     price: FloatArray,
     k: int,
     host: IntArray,
@@ -94,7 +97,7 @@ def by_price(
     return _at_least_one((net > 0) & allowed, net, allowed).swapaxes(1, 2)
 
 
-def by_score(score: FloatArray, k: int) -> BoolArray:
+def by_score(score: GateArray, k: int) -> BoolArray:
     """Keep each token's at most K experts of largest positive score, or else its best one. (N, J, E) both ways."""
     ranked = by_expert(score)
     return _at_least_one((ranked > 0) & _largest(ranked, k), ranked, np.ones_like(ranked, dtype=bool)).swapaxes(1, 2)
@@ -106,7 +109,7 @@ def tokens_per_expert(selection: BoolArray) -> FloatArray:
     return (chosen.astype(np.float32) @ np.ones(chosen.shape[2], dtype=np.float32)).astype(np.float64)
 
 
-def repair(gate_weights: FloatArray, wanted: BoolArray, k: int) -> BoolArray:
+def repair(gate_weights: GateArray, wanted: BoolArray, k: int) -> BoolArray:
     """Make any (N, J, E) bool a valid selection: at most the K wanted experts of most weight, at least the best one."""
     weights = by_expert(gate_weights)
     wish = np.where(by_expert(wanted), weights, -1.0)
@@ -114,7 +117,7 @@ def repair(gate_weights: FloatArray, wanted: BoolArray, k: int) -> BoolArray:
     return _at_least_one(keep, weights, np.ones_like(keep)).swapaxes(1, 2)
 
 
-def _at_least_one(keep: BoolArray, score: FloatArray, allowed: BoolArray) -> BoolArray:
+def _at_least_one(keep: BoolArray, score: GateArray, allowed: BoolArray) -> BoolArray:
     """Give every token without an expert the allowed one of best score; all (N, E, J)."""
     environment, token = np.nonzero(~keep.any(axis=1))
     if environment.size:
@@ -123,7 +126,7 @@ def _at_least_one(keep: BoolArray, score: FloatArray, allowed: BoolArray) -> Boo
     return keep
 
 
-def _largest(values: FloatArray, k: int) -> BoolArray:
+def _largest(values: GateArray, k: int) -> BoolArray:
     """Mark the k largest of each token's (N, E, J) values, the first of equal ones."""
     experts = values.shape[1]
     if k >= experts:

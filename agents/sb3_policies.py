@@ -1,0 +1,100 @@
+"""Policies for SB3's PPO and SAC whose weights are shared over devices."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.distributions import DiagGaussianDistribution, Distribution
+from stable_baselines3.common.policies import ActorCriticPolicy, ContinuousCritic
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.sac.policies import Actor, SACPolicy
+from torch import Tensor, nn
+
+from agents.networks import DeviceCritic, DeviceEncoder, DeviceHead, DeviceValue, Unflatten
+
+START = (-0.7,)
+"""Where the mean of a price action starts: a price of 0.011, at which hardly a token drops an expert."""
+
+
+def _sizes(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> tuple[int, int, int]:
+    """Devices, features of a device, and action kinds (1: prices, 2: prices and bandwidth logits)."""
+    if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 2:
+        raise ValueError(f"observation space is {observation_space}, expected the (U, F) table of observation='device'")
+    devices, features = observation_space.shape
+    if not isinstance(action_space, spaces.Box) or action_space.shape not in ((devices,), (2 * devices,)):
+        raise ValueError(f"action space is {action_space}, expected action='price' for {devices} devices")
+    return devices, features, action_space.shape[0] // devices
+
+
+class _ActorAndCritic(nn.Module):
+    """One encoder for the actor and the critic, in the place of SB3's `mlp_extractor`."""
+
+    def __init__(self, devices: int, features: int, width: int) -> None:
+        super().__init__()
+        self.table = Unflatten(devices)
+        self.encoder = DeviceEncoder(features, width)
+        self.latent_dim_pi = self.latent_dim_vf = width
+
+    def forward(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        latent = self.encoder(self.table(flat))
+        return latent, latent
+
+    def forward_actor(self, flat: Tensor) -> Tensor:
+        return self.encoder(self.table(flat))
+
+    def forward_critic(self, flat: Tensor) -> Tensor:
+        return self.encoder(self.table(flat))
+
+
+class DevicePPOPolicy(ActorCriticPolicy):
+    """PPO's actor and critic over devices; the exploration noise is one number for each kind of action."""
+
+    def __init__(self, *args: Any, width: int = 64, **kwargs: Any) -> None:
+        self._width = width
+        super().__init__(*args, ortho_init=False, **kwargs)
+
+    def _build_mlp_extractor(self) -> None:
+        devices, features, self._kinds = _sizes(self.observation_space, self.action_space)
+        self._devices = devices
+        self.mlp_extractor = _ActorAndCritic(devices, features, self._width)
+
+    def _build(self, lr_schedule: Any) -> None:
+        super()._build(lr_schedule)
+        self.action_net = DeviceHead(self._width, self._kinds, START)
+        self.value_net = DeviceValue(self._width)
+        self.log_std = nn.Parameter(torch.full((self._kinds,), float(self.log_std_init)))
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+
+    def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
+        mean = self.action_net(latent_pi)
+        assert isinstance(self.action_dist, DiagGaussianDistribution)
+        return self.action_dist.proba_distribution(mean, self.log_std.repeat_interleave(self._devices))
+
+
+class DeviceSACPolicy(SACPolicy):
+    """SAC's actor and critics over devices."""
+
+    def __init__(self, *args: Any, width: int = 64, **kwargs: Any) -> None:
+        self._width = width
+        super().__init__(*args, net_arch=[], **kwargs)
+
+    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
+        actor = super().make_actor(features_extractor)
+        devices, features, kinds = _sizes(self.observation_space, self.action_space)
+        actor.latent_pi = nn.Sequential(Unflatten(devices), DeviceEncoder(features, self._width))
+        # The actor's actions go through tanh.
+        actor.mu = DeviceHead(self._width, kinds, tuple(float(np.arctanh(value)) for value in START))
+        actor.log_std = DeviceHead(self._width, kinds, (-1.0,) * kinds)
+        return actor.to(self.device)
+
+    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
+        critic = super().make_critic(features_extractor)
+        make = partial(DeviceCritic, *_sizes(self.observation_space, self.action_space), self._width)
+        critic.q_networks = [make() for _ in range(critic.n_critics)]
+        for index, network in enumerate(critic.q_networks):
+            critic.add_module(f"qf{index}", network)
+        return critic.to(self.device)

@@ -1,0 +1,111 @@
+"""Weights & Biases: one thin layer, so that runs log the same way online, offline and not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+WandbMode = Literal["offline", "online", "disabled"]
+PROJECT = "wdmoe-gym"
+
+
+class Tracker(Protocol):
+    """Where a run's numbers, pictures and files go."""
+
+    run_id: str | None
+
+    def log(self, values: Mapping[str, Any], step: int) -> None:
+        """Log scalars at an explicit step."""
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Log a table."""
+
+    def images(self, pictures: Mapping[str, Path]) -> None:
+        """Log pictures by name."""
+
+    def artifact(self, path: Path, name: str, kind: str) -> None:
+        """Log a file or a folder as an artifact."""
+
+    def finish(self) -> str | None:
+        """End the run; return the command that uploads it, if it is offline."""
+
+
+class NoTracker:
+    """Logs nothing."""
+
+    run_id: str | None = None
+
+    def log(self, values: Mapping[str, Any], step: int) -> None: ...
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None: ...
+    def images(self, pictures: Mapping[str, Path]) -> None: ...
+    def artifact(self, path: Path, name: str, kind: str) -> None: ...
+    def finish(self) -> str | None:
+        return None
+
+
+class WandbTracker:
+    """Logs to Weights & Biases."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+        self.run_id: str | None = run.id
+        # An own step metric: W&B drops what comes with a smaller step than before, as happens after a resume.
+        run.define_metric("timesteps")
+        run.define_metric("*", step_metric="timesteps")
+
+    def log(self, values: Mapping[str, Any], step: int) -> None:
+        self._run.log({**values, "timesteps": step})
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        import wandb
+
+        self._run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+
+    def images(self, pictures: Mapping[str, Path]) -> None:
+        import wandb
+
+        self._run.log({name: wandb.Image(str(path)) for name, path in pictures.items()})
+
+    def artifact(self, path: Path, name: str, kind: str) -> None:
+        import wandb
+
+        artifact = wandb.Artifact(name, type=kind)
+        artifact.add_dir(str(path)) if path.is_dir() else artifact.add_file(str(path))
+        self._run.log_artifact(artifact)
+
+    def finish(self) -> str | None:
+        offline, folder = self._run.settings.mode == "offline", Path(self._run.dir).parent
+        self._run.finish()
+        return f"wandb sync --append {folder}" if offline else None
+
+
+def start_run(
+    mode: WandbMode,
+    *,
+    config: Mapping[str, Any],
+    run_dir: Path,
+    job_type: str,
+    project: str = PROJECT,
+    run_id: str | None = None,
+    name: str | None = None,
+) -> Tracker:
+    """Start a run, or go on with `run_id`; `disabled` needs no wandb."""
+    if mode == "disabled":
+        return NoTracker()
+    import wandb
+
+    settings = wandb.Settings(silent=True, console="off")
+    return WandbTracker(
+        wandb.init(
+            project=project,
+            mode=mode,
+            dir=str(run_dir),
+            config=dict(config),
+            job_type=job_type,
+            id=run_id,
+            name=name,
+            resume="allow" if run_id else None,
+            settings=settings,
+        )
+    )

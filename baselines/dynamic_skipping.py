@@ -1,0 +1,40 @@
+"""Dynamic skipping (Lu et al. 2024, arXiv 2402.14800): save experts by gate weights alone, blind to the cell."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from baselines.policy import Baseline, check_choice, check_range
+from wdmoe_env import allocation
+from wdmoe_env.interface import Decision, Observation
+from wdmoe_env.system import selection
+
+Bandwidth = Literal["optimal", "uniform"]
+
+
+class DynamicSkipping(Baseline):
+    """Drop a top-K expert where its weight is below `beta` times the token's largest.
+
+    Lu et al. drop Mixtral's second expert, with `beta` the median ratio of a layer's two weights; here the rule covers
+    every K, and the default is low enough that Mixtral keeps more than 0.95 of its gate mass.
+
+    Args:
+        beta: share of the token's largest weight that an expert must have to be kept, 0 to 1. 0 is plain top-K.
+        bandwidth: `optimal`, exactly allocated for the known gains and loads, or `uniform`.
+    """
+
+    name = "dynamic-skipping"
+
+    def __init__(self, beta: float = 0.25, bandwidth: Bandwidth = "optimal") -> None:
+        super().__init__()
+        self.beta = check_range("beta", beta, 0.0, 1.0)
+        self.bandwidth = check_choice("bandwidth", bandwidth, get_args(Bandwidth))
+
+    def decide(self, observation: Observation) -> Decision:
+        weights = selection.by_expert(observation.gate_weights)
+        plain = selection.by_expert(selection.routed(observation, self.scenario.model.top_k))
+        least = weights.dtype.type(self.beta) * weights.max(axis=1, keepdims=True)
+        kept = (plain & (weights >= least)).swapaxes(1, 2)
+        if self.bandwidth == "uniform":
+            return Decision(kept, allocation.uniform(self.scenario, len(kept)))
+        return Decision(kept, allocation.allocate_for(kept, observation, self.scenario))

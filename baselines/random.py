@@ -1,0 +1,45 @@
+"""A random valid decision: what happens without any thought."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from baselines.policy import Baseline
+from wdmoe_env.interface import BoolArray, Decision, Observation
+from wdmoe_env.scenario import Scenario
+from wdmoe_env.system import selection
+
+
+class Random(Baseline):
+    """Every token keeps a random nonempty subset of its top-K experts, all subsets being equally likely.
+
+    The shares of the band are uniformly distributed over all splits (a flat Dirichlet distribution).
+
+    Args:
+        seed: what `reset` starts the random numbers with, so that every run after it is the same.
+    """
+
+    name = "random"
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"seed is {seed!r}, expected a whole number of at least 0")
+        self.seed = seed
+        self._rng = np.random.default_rng(seed)
+
+    def reset(self, scenario: Scenario, num_envs: int) -> None:
+        super().reset(scenario, num_envs)
+        self._rng = np.random.default_rng(self.seed)
+
+    def decide(self, observation: Observation) -> Decision:
+        chosen = self._subset(selection.routed(observation, self.scenario.model.top_k))
+        share = self._rng.dirichlet(np.ones(self.scenario.num_devices), size=len(chosen))
+        return Decision(chosen, share * self.scenario.radio.bandwidth_hz)
+
+    def _subset(self, plain: BoolArray) -> BoolArray:
+        """Read the bits of one random number a token, not 0, as which of its (N, J, E) top-K experts it keeps."""
+        experts = selection.by_expert(plain)
+        code = self._rng.integers(1, 1 << self.scenario.model.top_k, size=(len(experts), 1, experts.shape[2]))
+        rank = np.maximum(np.cumsum(experts, axis=1) - 1, 0)
+        return (experts & ((code >> rank) & 1).astype(np.bool_)).swapaxes(1, 2)

@@ -1,0 +1,113 @@
+"""The joint optimizer of the WDMoE paper (arXiv 2411.06681), reconstructed (R) as docs/system-model.md states it."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from baselines import slsqp
+from baselines.policy import Baseline, check_choice, check_range
+from wdmoe_env import allocation
+from wdmoe_env.interface import BoolArray, Decision, FloatArray, GateArray, Observation
+from wdmoe_env.system import selection
+from wdmoe_env.system.latency import communication_time, snr_bandwidth
+from wdmoe_env.system.layer import layer_times, weight_to_latency
+
+Solver = Literal["newton", "slsqp"]
+
+
+class WDMoE(Baseline):
+    """Drop experts by a similarity test until the token WLR has risen enough, then split the band exactly.
+
+    1. Start from top-K under uniform bandwidth, with token WLR `WLR_0`; theta = `theta_start`.
+    2. Each token whose gate weights and device latencies have a cosine similarity of at most theta drops its
+       lowest-weight expert, never its last.
+    3. Stop when token WLR > `improvement` * `WLR_0`, or theta >= 1; else raise theta by `theta_step`, back to 1.
+    4. Minimise the layer's latency over the bandwidth split.
+
+    Args:
+        theta_start: first threshold, 0 to 1.
+        theta_step: rise of the threshold, above 0.
+        improvement: ratio of token WLR to top-K's at which the search stops.
+        solver: `newton`, the exact method of `wdmoe_env.system.bandwidth`, or `slsqp`, which the paper is said to use.
+    """
+
+    name = "wdmoe"
+
+    def __init__(
+        self,
+        theta_start: float = 0.5,
+        theta_step: float = 0.1,
+        improvement: float = 1.01,
+        solver: Solver = "newton",
+    ) -> None:
+        super().__init__()
+        start = check_range("theta_start", theta_start, 0.0, 1.0)
+        step = check_range("theta_step", theta_step, 0.0, above=True)
+        rises = max(0, int(np.ceil((1.0 - start) / step - 1e-9)))
+        self.thresholds = np.minimum(start + step * np.arange(rises + 1), 1.0)
+        self.improvement = check_range("improvement", improvement, 0.0, above=True)
+        self.solver = check_choice("solver", solver, get_args(Solver))
+
+    def decide(self, observation: Observation) -> Decision:
+        chosen = self.select(observation)
+        if self.solver == "newton":
+            return Decision(chosen, allocation.allocate_for(chosen, observation, self.scenario))
+        demand = allocation.demand(chosen, observation, self.scenario)
+        split = slsqp.allocate(*demand, observation.gain_dl, observation.gain_ul, self.scenario.radio_link)
+        return Decision(chosen, split)
+
+    def select(self, observation: Observation) -> BoolArray:
+        """Steps 1 to 3: the (N, J, E) selection."""
+        weights = observation.gate_weights
+        chosen = selection.routed(observation, self.scenario.model.top_k).copy(order="K")
+        reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, self.scenario.radio_link)
+        ratio, expert_time = self._token_wlr(weights, chosen, reach, observation.load)
+        aim = self.improvement * ratio
+        likeness = cosine_similarity(weights, expert_time)
+        droppable = lowest(weights, chosen)
+        searching = np.arange(len(chosen))
+        plain = chosen.copy(order="K")
+        for theta in self.thresholds:
+            drop = droppable[searching] & (likeness[searching] <= theta)[:, :, None]
+            chosen[searching] = plain[searching] & ~drop
+            ratio, _ = self._token_wlr(
+                weights[searching], chosen[searching], reach[:, searching], observation.load[searching]
+            )
+            searching = searching[ratio <= aim[searching]]
+            if searching.size == 0:
+                break
+        return chosen
+
+    def _token_wlr(
+        self, weights: GateArray, chosen: BoolArray, reach: FloatArray, load: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Under uniform bandwidth, token WLR (N,) and seconds a token at each expert's device (N, E).
+
+        A device without tokens has the time that a single one would take.
+        """
+        compute, radio = self.scenario.compute_model, self.scenario.radio_link
+        uniform = allocation.uniform(self.scenario, len(load))
+        routing = selection.routing(weights, chosen)
+        times = layer_times(routing.tokens, uniform, reach, load, compute, radio)
+        ratio = weight_to_latency("wlr_token", routing, times, compute, chosen.shape[1])
+        single = communication_time(uniform, reach, radio) + (compute.fixed_s + compute.token_s) / (1.0 - load)
+        token_time = np.where(times.tokens > 0, times.device / np.maximum(times.tokens, 1.0), single)
+        return ratio, compute.per_expert(token_time)
+
+
+def cosine_similarity(gate_weights: GateArray, expert_time: FloatArray) -> FloatArray:
+    """Cosine of each token's (N, J, E) gate weights and the (N, E) seconds a token at their devices: (N, J)."""
+    weights = selection.by_expert(gate_weights)
+    norm = np.sqrt(np.square(weights).sum(axis=1)) * np.linalg.norm(expert_time, axis=-1)[:, None]
+    return np.asarray((expert_time[:, None, :] @ weights)[:, 0] / norm)
+
+
+def lowest(gate_weights: GateArray, chosen: BoolArray) -> BoolArray:
+    """Mark each token's chosen expert of lowest weight, the last of equal ones, if it has another: (N, J, E)."""
+    weights, mine = selection.by_expert(gate_weights), selection.by_expert(chosen)
+    experts = weights.shape[1]
+    last = experts - 1 - np.where(mine, weights, np.inf)[:, ::-1].argmin(axis=1)
+    mark = np.arange(experts)[:, None] == last[:, None, :]
+    return (mark & (mine.sum(axis=1, keepdims=True) > 1)).swapaxes(1, 2)

@@ -1,0 +1,154 @@
+"""Compare policies in the same held-out episodes: a table, summary.json, episodes.parquet, plots and report.html."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from time import monotonic
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from evaluation import outputs, summary
+from evaluation.comparison import Comparison, compare, num_decisions
+from evaluation.contenders import Contender, check_fit, find_contenders
+from evaluation.errors import EvaluationError
+from evaluation.plan import Plan
+from evaluation.table import build_table
+from evaluation.upload import WandbMode, upload
+from wdmoe_env import Scenario, Simulator, load_scenario
+
+MIN_WIDTH = 120
+FEW_EPISODES = 20
+REFRESH_S = 0.1
+
+
+@dataclass(frozen=True)
+class Options:
+    """Compare policies in the same held-out episodes.
+
+    A directory of seed-* runs counts as one policy, estimated over all of its runs.
+    """
+
+    scenario: str = "paper"
+    """Scenarios, separated by commas: names of presets or YAML files."""
+    policies: str = "top-k,top-k+bandwidth,wdmoe,random"
+    """Baselines or directories of trained runs, separated by commas; LABEL=POLICY gives one another name."""
+    episodes: int = 200
+    """Held-out episodes for each policy."""
+    seed: int = 0
+    """Decides the episodes; training never meets them, whatever its seed."""
+    out: Path | None = None
+    """Directory for the results; by default results/<time>."""
+    overwrite: bool = False
+    """Replace the results that --out already holds."""
+    json: bool = False
+    """Print the summary as JSON on standard output, and nothing else there."""
+    wandb: WandbMode = "disabled"
+    """Log to Weights & Biases: offline needs no account and prints the command that syncs."""
+    wandb_project: str = "wdmoe-gym"
+    """Project there."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = tyro.cli(Options, args=arguments, prog="evaluate.py")
+    # Libraries that print must not get between a reader and the JSON.
+    quiet = contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext()
+    try:
+        with quiet:
+            made = evaluate(options, shlex.join(["python", "evaluate.py", *arguments]))
+    except EvaluationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    if options.json:
+        print(summary.dumps(made))
+    return 0
+
+
+def evaluate(options: Options, command: str) -> summary.Summary:
+    """Compare as asked for, write all files, print the tables and return the summary.
+
+    Raises:
+        EvaluationError: an option is wrong, a policy does not fit a scenario or decides badly, or writing fails.
+    """
+    plan = Plan(options.episodes, options.seed)
+    scenarios, contenders = _scenarios(options.scenario), find_contenders(_words(options.policies))
+    check_fit(contenders, scenarios)
+    out = options.out or Path("results") / datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
+    outputs.prepare(out, options.overwrite)
+    comparisons = _run(scenarios, contenders, plan)
+    made = summary.build(comparisons, plan, command)
+    plots = outputs.write(comparisons, made, out)
+    _show(comparisons, plan, out)
+    if options.wandb != "disabled":
+        sync = upload(options.wandb, options.wandb_project, made, plots, out)
+        print(f"sync to Weights & Biases: {sync}" if sync else "logged to Weights & Biases")
+    return made
+
+
+def _scenarios(words: str) -> list[Scenario]:
+    try:
+        scenarios = [load_scenario(word) for word in _words(words)]
+        for scenario in scenarios:
+            # Gate weights that cannot be had are found now, not after the scenarios before were run.
+            Simulator(scenario, split="test")
+    except ValueError as error:
+        raise EvaluationError(str(error)) from error
+    names = [scenario.name for scenario in scenarios]
+    if not names:
+        raise EvaluationError("--scenario is empty: expected at least one, such as paper")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise EvaluationError(f"more than one scenario is called {twice[0]!r}: give each file a name of its own")
+    return scenarios
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _run(scenarios: list[Scenario], contenders: list[Contender], plan: Plan) -> list[Comparison]:
+    with _progress(sum(num_decisions(scenario, contenders, plan) for scenario in scenarios)) as tick:
+        return [compare(scenario, contenders, plan, partial(tick, scenario.name)) for scenario in scenarios]
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[str, str], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # A thread that refreshes the bar would disturb the timing of decisions.
+    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as progress:
+        task, shown = progress.add_task("starting", total=total), monotonic()
+
+        def tick(scenario: str, policy: str) -> None:
+            nonlocal shown
+            progress.update(task, advance=1, description=f"{scenario}: {policy}")
+            if monotonic() - shown > REFRESH_S:
+                progress.refresh()
+                shown = monotonic()
+
+        yield tick
+
+
+def _show(comparisons: list[Comparison], plan: Plan, out: Path) -> None:
+    console = Console(file=sys.stdout)
+    console = console if console.is_terminal else Console(file=sys.stdout, width=MIN_WIDTH)
+    for comparison in comparisons:
+        console.print(build_table(comparison))
+    if plan.episodes < FEW_EPISODES:
+        print(f"warning: intervals from {plan.episodes} episodes are too narrow; use at least {FEW_EPISODES}")
+    print(f"report: {out / outputs.REPORT}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Evaluation: paired runs on held-out seeds, statistics, plots and a report."""

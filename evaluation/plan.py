@@ -1,0 +1,68 @@
+"""Which held-out episodes are run, from which seeds, in which chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import reduce
+
+import numpy as np
+
+from evaluation.errors import EvaluationError
+from wdmoe_env import Scenario
+
+MAX_CHUNK = 64
+WARM_UP = 20
+_CHUNK_VALUES = 1 << 22
+
+
+class Purpose(IntEnum):
+    """What a held-out seed is for."""
+
+    EPISODES = 0
+    TIMING = 1
+
+
+def held_out_seed(seed: int, chunk: int, purpose: Purpose = Purpose.EPISODES) -> int:
+    """Seed of a chunk of held-out episodes, never one that training uses.
+
+    Held-out seeds are hashed from (seed, chunk) and are at least 2**127, while training is seeded with plain 64-bit
+    integers: the two never meet. Besides, gate weights come from the bank that training does not draw from.
+
+    >>> held_out_seed(0, 0) >= 2**127, held_out_seed(0, 0) == held_out_seed(0, 1)
+    (True, False)
+    """
+    words = np.random.SeedSequence([purpose, seed, chunk]).generate_state(4)
+    return reduce(lambda number, word: number << 32 | int(word), words, 0) | 1 << 127
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which held-out episodes are run; the same plan and scenario always give the same episodes.
+
+    Attributes:
+        episodes: how many.
+        seed: decides their channels, gate weights and loads.
+        decisions: how many single decisions are timed.
+    """
+
+    episodes: int
+    seed: int = 0
+    decisions: int = 200
+
+    def __post_init__(self) -> None:
+        for name, least in (("episodes", 1), ("seed", 0), ("decisions", 1)):
+            if getattr(self, name) < least:
+                raise EvaluationError(f"{name} is {getattr(self, name)}, expected at least {least}")
+
+    def chunks(self, scenario: Scenario) -> Iterator[tuple[int, int]]:
+        """Yield (seed, number of environments) of each chunk; large cells get smaller chunks, to bound memory."""
+        per_episode = scenario.traffic.tokens * scenario.model.experts
+        size = max(1, min(MAX_CHUNK, _CHUNK_VALUES // per_episode))
+        for index, start in enumerate(range(0, self.episodes, size)):
+            yield held_out_seed(self.seed, index), min(size, self.episodes - start)
+
+    def num_steps(self, scenario: Scenario) -> int:
+        """Decisions that `run_policy` asks a policy for, those it times included."""
+        return scenario.steps_per_episode * sum(1 for _ in self.chunks(scenario)) + self.decisions + WARM_UP

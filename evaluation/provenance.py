@@ -1,0 +1,35 @@
+"""Provenance: with what a result was made, so that it can be made again."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import wdmoe_env
+
+PACKAGES = ("numpy", "scipy", "gymnasium", "pydantic", "torch", "stable-baselines3", "polars", "matplotlib")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of this project and of the packages that a result depends on, where they are installed."""
+    found = {"python": platform.python_version(), "wdmoe-env": wdmoe_env.__version__}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_revision() -> str | None:
+    """Revision of the checkout, ending in `-dirty` where files were changed since; None outside of a checkout."""
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed words
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,97 @@
+"""The report: one HTML file that needs nothing else, with tables, plots and what the numbers mean."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+
+from evaluation.comparison import Comparison, Result
+from evaluation.plots import Plot
+from evaluation.summary import Summary
+from evaluation.table import COLUMNS, heading, interval, number
+
+_TEMPLATE = Path(__file__).with_name("report_template.html")
+_BEST = {"latency_ms": min, "latency_vs_top_k": min, "wlr": max, "reward": max}
+
+
+def render(comparisons: Sequence[Comparison], plots: Mapping[str, Sequence[Plot]], summary: Summary) -> str:
+    """Return the report as HTML.
+
+    Args:
+        comparisons: one for each scenario.
+        plots: the pictures of each scenario, by its name; they become part of the file.
+        summary: what `evaluation.summary.build` returned.
+    """
+    names = [comparison.scenario.name for comparison in comparisons]
+    meta = summary["meta"]
+    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=escape(f"WDMoE Gym · {', '.join(names)}"),
+        contents="".join(f'<a href="#{escape(name)}">{escape(name)}</a>' for name in names),
+        scenarios="".join(_scenario(comparison, plots[comparison.scenario.name]) for comparison in comparisons),
+        command=escape(meta["command"]),
+        facts=_facts(summary),
+        policies=_origins(summary),
+        floors=escape(", ".join(f"{c.scenario.reward.mass_floor:g} in {c.scenario.name}" for c in comparisons)),
+    )
+
+
+def _scenario(comparison: Comparison, plots: Sequence[Plot]) -> str:
+    scenario = comparison.scenario
+    size = (
+        f"{scenario.num_devices} devices, {scenario.model.experts} experts, top-{scenario.model.top_k}, "
+        f"{scenario.model.layers} layers, {scenario.traffic.tokens} tokens, {scenario.radio.bandwidth_hz / 1e6:g} MHz"
+    )
+    return (
+        f'<section id="{escape(scenario.name)}"><h2>{escape(heading(comparison))}</h2>'
+        f"<p>{escape(scenario.description)}<br><span class=muted>{escape(size)}</span></p>"
+        f"{_table(comparison.results)}"
+        f'<div class="plots">{"".join(_figure(plot) for plot in plots)}</div></section>'
+    )
+
+
+def _table(results: Sequence[Result]) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in COLUMNS.values())
+    rows = "".join(
+        f"<tr><th>{escape(result.name)}</th>{''.join(_cell(results, result, metric) for metric in COLUMNS)}</tr>"
+        for result in results
+    )
+    return (
+        f'<div class="scroll"><table><thead><tr><th>policy</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _cell(results: Sequence[Result], result: Result, metric: str) -> str:
+    value = result.estimates[metric]
+    best = _BEST.get(metric)
+    is_best = best is not None and value.mean == best(other.estimates[metric].mean for other in results)
+    mark = ' class="best"' if is_best and len(results) > 1 else ""
+    return f"<td{mark}>{number(value.mean)}<small>{interval(value)}</small></td>"
+
+
+def _figure(plot: Plot) -> str:
+    data = base64.b64encode(plot.path.read_bytes()).decode("ascii")
+    caption = escape(plot.caption)
+    return (
+        f'<figure><img alt="{caption}" src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'
+    )
+
+
+def _facts(summary: Summary) -> str:
+    meta = summary["meta"]
+    facts = {
+        "git revision": meta["git"] or "unknown",
+        **{name.replace("_", " "): value for name, value in meta["seeds"].items()},
+        **meta["versions"],
+    }
+    return "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in facts.items())
+
+
+def _origins(summary: Summary) -> str:
+    rows = []
+    for name, origin in summary["meta"]["policies"].items():
+        kind = f"trained: {', '.join(origin['runs'])}" if origin["runs"] else "baseline"
+        rows.append(f"<tr><th>{escape(name)}</th><td>{escape(kind)}</td></tr>")
+    return "".join(rows)

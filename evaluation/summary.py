@@ -1,0 +1,106 @@
+"""The summary of a comparison: the object that `summary.json` holds and `--json` prints."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from evaluation.comparison import METRICS, Comparison, Result
+from evaluation.errors import EvaluationError
+from evaluation.plan import Plan
+from evaluation.provenance import git_revision, versions
+from evaluation.runner import EPISODE_METRICS
+
+Summary = dict[str, Any]
+
+
+def build(comparisons: Sequence[Comparison], plan: Plan, command: str) -> Summary:
+    """Return `{"scenarios": {NAME: {"policies": {POLICY: {METRIC: ESTIMATE}}, "bound": {}}}, "meta": {...}}`.
+
+    An ESTIMATE is `{"mean": x, "ci95": [low, high], "iqm": x}`, and METRIC one of `evaluation.comparison.METRICS`.
+
+    Raises:
+        EvaluationError: a number is not finite; names where it stands.
+    """
+    summary: Summary = {
+        "scenarios": {comparison.scenario.name: _scenario(comparison) for comparison in comparisons},
+        "meta": {
+            "versions": versions(),
+            "git": git_revision(),
+            "seeds": {"seed": plan.seed, "episodes": plan.episodes, "timed_decisions": plan.decisions},
+            "command": command,
+            "policies": {result.name: _origin(result) for result in comparisons[0].results},
+            "configuration": {
+                comparison.scenario.name: comparison.scenario.model_dump(mode="json") for comparison in comparisons
+            },
+        },
+    }
+    check_finite(summary)
+    return summary
+
+
+def check_finite(value: Any, place: str = "summary") -> None:
+    """Raise an EvaluationError that names the place of the first number that is NaN or infinite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise EvaluationError(f"{place} is {value}, expected a finite number: nothing was written")
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        check_finite(item, f"{place}.{key}")
+
+
+def dumps(summary: Summary) -> str:
+    """The summary as JSON text."""
+    return json.dumps(summary, indent=2, allow_nan=False)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file or none: a reader never meets half of it, and a full disk leaves what was there before."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        # mkstemp makes files that only their owner may read.
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def episode_table(comparisons: Sequence[Comparison]) -> pl.DataFrame:
+    """One row for each scenario, policy, run and episode, with every metric of the episode."""
+    return pl.concat(
+        [
+            _episodes(comparison.scenario.name, result, run)
+            for comparison in comparisons
+            for result in comparison.results
+            for run in range(len(result.runs))
+        ]
+    )
+
+
+def _scenario(comparison: Comparison) -> dict[str, Any]:
+    policies = {
+        result.name: {name: result.estimates[name].as_dict() for name in METRICS} for result in comparison.results
+    }
+    return {"policies": policies, "bound": {}}
+
+
+def _origin(result: Result) -> dict[str, Any]:
+    return {"source": result.contender.source, "runs": [str(path) for path in result.contender.run_dirs]}
+
+
+def _episodes(scenario: str, result: Result, index: int) -> pl.DataFrame:
+    run = result.runs[index]
+    count = len(run.chunk)
+    labels = {"scenario": [scenario] * count, "policy": [result.name] * count, "run": [index] * count}
+    values = {name: run.episodes[name] for name in EPISODE_METRICS}
+    numbers = {"chunk": run.chunk, "episode": range(count), **values, "latency_vs_top_k": result.ratio[index]}
+    return pl.DataFrame({**labels, **numbers})

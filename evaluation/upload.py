@@ -1,0 +1,52 @@
+"""Log a comparison to Weights & Biases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from evaluation.comparison import METRICS
+from evaluation.outputs import EPISODES, REPORT, SUMMARY
+from evaluation.plots import Plot
+from evaluation.summary import Summary
+
+WandbMode = Literal["disabled", "offline", "online"]
+
+
+def upload(
+    mode: WandbMode, project: str, summary: Summary, plots: Mapping[str, Sequence[Plot]], out: Path
+) -> str | None:
+    """Log the table, every plot, every metric and the files; return the command that syncs an offline run."""
+    from agents import tracking
+
+    run = tracking.start_run(
+        mode, project=project, config=summary["meta"], run_dir=out, job_type="evaluation", name=out.name
+    )
+    run.log(scalars(summary), step=0)
+    run.table("eval/summary", *summary_rows(summary))
+    run.images({f"eval/{plot.name}": plot.path for drawn in plots.values() for plot in drawn})
+    for file, kind in ((SUMMARY, "evaluation"), (EPISODES, "episodes"), (REPORT, "report")):
+        run.artifact(out / file, f"{kind}-{out.name}", kind)
+    return run.finish()
+
+
+def scalars(summary: Summary) -> dict[str, float]:
+    """Every mean as eval/SCENARIO/POLICY/METRIC."""
+    return {
+        f"eval/{scenario}/{policy}/{metric}": metrics[metric]["mean"]
+        for scenario, content in summary["scenarios"].items()
+        for policy, metrics in content["policies"].items()
+        for metric in METRICS
+    }
+
+
+def summary_rows(summary: Summary) -> tuple[list[str], list[list[Any]]]:
+    """Column names and one row for each scenario and policy: every metric's mean and the ends of its interval."""
+    columns = ["scenario", "policy", *(f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high"))]
+    rows = [
+        [scenario, policy, *(value for name in METRICS for value in (metrics[name]["mean"], *metrics[name]["ci95"]))]
+        for scenario, content in summary["scenarios"].items()
+        for policy, metrics in content["policies"].items()
+    ]
+    return columns, rows

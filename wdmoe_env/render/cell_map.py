@@ -1,0 +1,84 @@
+"""CellMap: who is where, and whose link has how much of the band."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.patches import Circle
+from matplotlib.patheffects import withStroke
+
+from wdmoe_env.render.scene import Scene
+from wdmoe_env.render.style import (
+    FAINT,
+    GREY,
+    INK,
+    NAMED_DEVICES,
+    WAITING,
+    band_colours,
+    band_share,
+    panel_title,
+    waiting_device,
+)
+
+OUTLINE = [withStroke(linewidth=2.5, foreground="white")]
+
+
+class CellMap:
+    """Base station and devices from above; links are thick and dark where they have much of the band."""
+
+    def __init__(self, axes: Axes, scene: Scene) -> None:
+        reach, devices = scene.scenario.channel.distance_m.high, scene.scenario.num_devices
+        few = devices <= NAMED_DEVICES
+        axes.set(xlim=(-1.2 * reach, 1.2 * reach), ylim=(-1.12 * reach, 1.12 * reach), aspect="equal")
+        axes.axis("off")
+        panel_title(axes, "Cell: links by bandwidth" + (", devices with distance" if few else ""))
+        _draw_rings(axes, scene)
+        self._lines = axes.add_collection(LineCollection([], zorder=2, capstyle="round"))
+        axes.scatter([0], [0], s=240, marker="^", color=INK, zorder=4, edgecolors="white", linewidths=1.5)
+        nowhere = np.zeros(devices)
+        self._dots = axes.scatter(nowhere, nowhere, s=210 if few else 85, zorder=5, facecolors="white")
+        self._names = [
+            axes.text(0, 0, str(device), fontsize=9 if few else 6, color=INK, ha="center", va="center", zorder=6)
+            for device in range(devices)
+        ]
+        self._distances = [
+            axes.text(0, 0, "", fontsize=8, color=INK, ha="center", va="center", zorder=7, path_effects=OUTLINE)
+            for _ in range(devices if few else 0)
+        ]
+        self._lift = 0.087 * reach
+
+    def update(self, scene: Scene) -> None:
+        points = np.stack([scene.position.real, scene.position.imag], axis=-1)
+        share, waiting = band_share(scene), waiting_device(scene)
+        widths = np.where(share > 0, 0.8 + 7.0 * np.sqrt(share / max(share.max(), 1e-12)), 0.6)
+        self._lines.set(
+            segments=np.stack([np.zeros_like(points), points], axis=1), color=band_colours(share), linewidth=widths
+        )
+        self._dots.set_offsets(points)
+        self._dots.set_edgecolor([WAITING if u == waiting else INK for u in range(len(points))])
+        self._dots.set_linewidth([2.5 if u == waiting else 1.0 for u in range(len(points))])
+        for name, (x, y) in zip(self._names, points, strict=True):
+            name.set_position((x, y))
+        for label, (x, y) in zip(self._distances, points, strict=False):
+            label.set_position((x, y + (self._lift if y >= 0 else -self._lift)))
+            label.set_text(f"{np.hypot(x, y):.0f} m")
+
+
+def _draw_rings(axes: Axes, scene: Scene) -> None:
+    """Circles at round distances, labelled where the devices leave most room."""
+    reach = scene.scenario.channel.distance_m.high
+    directions = np.exp(2j * np.pi * np.arange(24) / 24)
+    for radius in _rings(reach):
+        room = np.abs(radius * directions[:, None] - scene.position).min(axis=1)
+        place = radius * directions[room.argmax()]
+        axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=FAINT, linewidth=1.0, zorder=0))
+        axes.text(place.real, place.imag, f"{radius:g} m", fontsize=7.5, color=GREY, ha="center", va="center",
+                  path_effects=OUTLINE, zorder=1)  # fmt: skip
+
+
+def _rings(reach: float) -> list[float]:
+    """Radii of two or three circles at round distances."""
+    power = 10.0 ** np.floor(np.log10(reach))
+    step = next(float(step * power) for step in (0.1, 0.2, 0.25, 0.5, 1, 2, 2.5, 5) if 3.6 * step * power >= reach)
+    return [step * ring for ring in (1, 2, 3) if step * ring <= 1.05 * reach]

@@ -1,0 +1,52 @@
+"""Episodes as GIF, written with Pillow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium.error import DependencyNotInstalled
+from numpy.typing import NDArray
+
+COLOURS = 128
+
+
+def save_gif(frames: Iterable[NDArray[np.uint8]], path: str | Path, fps: float = 4.0) -> Path:
+    """Write frames, as `render_mode="rgb_array"` returns them, as an endlessly repeated GIF; return its path.
+
+    Args:
+        frames: (H, W, 3) uint8 arrays, all of one size.
+        path: file to write.
+        fps: frames a second, more than 0 and at most 50: viewers slow down anything faster.
+
+    Raises:
+        ValueError: there is no frame, a frame is no picture or of another size, or `fps` is out of range.
+        DependencyNotInstalled: Pillow is missing.
+    """
+    if not 0.0 < fps <= 50.0:
+        raise ValueError(f"fps is {fps}, expected more than 0 and at most 50")
+    pictures = list(frames)
+    if not pictures:
+        raise ValueError("frames is empty, expected at least one picture")
+    for index, frame in enumerate(pictures):
+        if not (isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.shape == (*frame.shape[:2], 3)):
+            raise ValueError(f"frames[{index}] is {_described(frame)}, expected an (H, W, 3) uint8 array")
+        if frame.shape != pictures[0].shape:
+            raise ValueError(f"frames[{index}] has shape {frame.shape}, the first one {pictures[0].shape}")
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise DependencyNotInstalled("a GIF needs Pillow: pip install wdmoe-env[render]") from error
+    # One palette for all: colours do not flicker, and what does not change between frames is not stored again.
+    palette = Image.fromarray(np.concatenate(pictures[:: max(len(pictures) // 4, 1)])).quantize(COLOURS)
+    first, *rest = (Image.fromarray(p).quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures)
+    first.save(path, format="GIF", save_all=True, append_images=rest, duration=round(1000.0 / fps), loop=0)
+    return Path(path)
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    return f"a {type(value).__name__}"

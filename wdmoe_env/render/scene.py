@@ -1,0 +1,86 @@
+"""Scene: what a picture shows, taken from the simulator before and after a step. No drawing here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wdmoe_env.interface import BoolArray, Decision, FloatArray, GateArray, Outcome
+from wdmoe_env.scenario import Scenario
+from wdmoe_env.simulator import Simulator
+from wdmoe_env.system import selection
+from wdmoe_env.system.compute import compute_time
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What was decided, and what came of it.
+
+    Attributes:
+        selection: (J, E) bool.
+        bandwidth: (U,) Hz.
+        communication, computation: (U,) seconds; together they are the device's time.
+        metrics: one number for each name of `wdmoe_env.system.metrics.SCHEMA`.
+    """
+
+    selection: BoolArray
+    bandwidth: FloatArray
+    communication: FloatArray
+    computation: FloatArray
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One cell before a layer, and the step that ran the layer, if there was one.
+
+    Attributes:
+        scenario: what is simulated.
+        layer, forward_pass: indices, from 0.
+        position: (U,) complex, m; the base station is at 0.
+        load: (U,) share of compute that is taken.
+        gate_weights: (J, E).
+        routed: (J, E) bool, plain top-K routing.
+        step: None before the decision.
+    """
+
+    scenario: Scenario
+    layer: int
+    forward_pass: int
+    position: NDArray[np.complex128]
+    load: FloatArray
+    gate_weights: GateArray
+    routed: BoolArray
+    step: Step | None = None
+
+    @classmethod
+    def now(cls, simulator: Simulator) -> Scene:
+        """Copy what the first environment of a simulator looks like before its next step."""
+        seen, scenario = simulator.observation, simulator.scenario
+        routed = selection.routed(seen, scenario.model.top_k)
+        return cls(
+            scenario=scenario,
+            layer=int(seen.layer[0]),
+            forward_pass=simulator.steps // scenario.model.layers,
+            position=np.array(simulator.cell.position[0]),
+            load=np.array(simulator.cell.load[0]),
+            gate_weights=seen.gate_weights[0],
+            routed=routed[0],
+        )
+
+    def after(self, decision: Decision, outcome: Outcome) -> Scene:
+        """Return the scene with the step that was taken in it."""
+        per_expert = selection.tokens_per_expert(decision.selection[:1])
+        computation = compute_time(per_expert, self.load[None], self.scenario.compute_model)[0]
+        times = outcome.observation.last_device_time[0]
+        step = Step(
+            selection=np.array(decision.selection[0]),
+            bandwidth=np.array(decision.bandwidth[0]),
+            communication=np.maximum(times - computation, 0.0),
+            computation=computation,
+            metrics={name: values[0].item() for name, values in outcome.metrics.items()},
+        )
+        return replace(self, step=step)
