@@ -1,11 +1,11 @@
 """The run directory: everything one training run leaves behind.
 
-    config.json           resolved scenario and hyperparameters, versions, git revision, seeds, command
-    metrics.csv           training metrics after each update
-    evaluations.csv       evaluations on validation episodes, which training never sees
-    checkpoints/000…/     full states, the last two
-    best/                 the policy of the best evaluation: tensors.safetensors and data.json
-    wandb/                what Weights & Biases keeps
+config.json           resolved scenario and hyperparameters, versions, git revision, seeds, command
+metrics.csv           training metrics after each update
+evaluations.csv       evaluations on validation episodes, which training never sees
+checkpoints/000…/     full states, the last two
+best/                 the policy of the best evaluation: tensors.safetensors and data.json
+wandb/                what Weights & Biases keeps
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class RunDir:
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise StorageError(f"{path} cannot be read: {error.strerror}; expected the run directory of train.py") from error
+            raise StorageError(
+                f"{path} cannot be read: {error.strerror}; expected the run directory of train.py"
+            ) from error
         except ValueError as error:
             raise StorageError(f"{path} is broken: {error}") from error
         if not isinstance(config, dict):

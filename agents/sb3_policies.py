@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from agents.networks import DeviceCritic, DeviceEncoder, DeviceHead, DeviceValue, Unflatten
 
-START = (-0.7,)
-"""Where the mean of a price action starts: a price of 0.011, at which hardly a token drops an expert."""
+START = (-0.4,)
+"""Where the mean of a price action starts: a price of 0.045, at which few tokens drop an expert."""
 
 
 def _sizes(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> tuple[int, int, int]:

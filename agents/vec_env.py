@@ -55,9 +55,11 @@ class WDMoEVecEnv(VecEnv):
         ]
         if outcome.truncated.all():
             for index, info in enumerate(infos):
-                last = {name: values[index] for name, values in observation.items()} if isinstance(
-                    observation, dict
-                ) else observation[index]
+                last = (
+                    {name: values[index] for name, values in observation.items()}
+                    if isinstance(observation, dict)
+                    else observation[index]
+                )
                 info |= {"terminal_observation": last, "TimeLimit.truncated": True}
             observation = self.observations.encode(self.simulator.reset())
         return observation, outcome.reward.astype(np.float32), outcome.truncated, infos

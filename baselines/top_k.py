@@ -15,4 +15,4 @@ class TopK(Baseline):
 
     def decide(self, observation: Observation) -> Decision:
         plain = selection.routed(observation, self.scenario.model.top_k)
-        return Decision(plain.copy(), allocation.uniform(self.scenario, len(plain)))
+        return Decision(plain.copy(order="K"), allocation.uniform(self.scenario, len(plain)))

@@ -14,5 +14,5 @@ class TopKBandwidth(Baseline):
     name = "top-k+bandwidth"
 
     def decide(self, observation: Observation) -> Decision:
-        plain = selection.routed(observation, self.scenario.model.top_k).copy()
+        plain = selection.routed(observation, self.scenario.model.top_k).copy(order="K")
         return Decision(plain, allocation.allocate_for(plain, observation, self.scenario))

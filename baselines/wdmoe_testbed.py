@@ -6,7 +6,7 @@ import numpy as np
 
 from baselines.policy import Baseline, check_range
 from wdmoe_env import allocation
-from wdmoe_env.interface import BoolArray, Decision, FloatArray, GateArray, Observation
+from wdmoe_env.interface import BoolArray, Decision, FloatArray, GateArray, IntArray, Observation
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import selection
 
@@ -56,7 +56,7 @@ class WDMoETestbed(Baseline):
         weight = np.where(self._token_time > 0, self.smoothing, 1.0)
         self._token_time = np.where(measured, self._token_time + weight * (newest - self._token_time), self._token_time)
 
-    def _surplus(self, tokens: FloatArray) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], FloatArray]:
+    def _surplus(self, tokens: FloatArray) -> tuple[IntArray, FloatArray]:
         """Device of longest predicted time (N,), and how many of its (N, U) tokens are too many (N,)."""
         predicted = tokens * self._token_time
         rows, bottleneck = np.arange(len(tokens)), predicted.argmax(axis=-1)
@@ -64,7 +64,8 @@ class WDMoETestbed(Baseline):
         if self.fraction is not None:
             surplus = np.floor(self.fraction * load)
         else:
-            excess = predicted[rows, bottleneck] - np.partition(predicted, -2, axis=-1)[:, -2]
+            others = np.where(np.arange(tokens.shape[1]) == bottleneck[:, None], 0.0, predicted)
+            excess = predicted[rows, bottleneck] - others.max(axis=-1)
             surplus = np.ceil(excess / np.maximum(self._token_time[rows, bottleneck], 1e-12) - 1e-9)
         known = (self._token_time > 0).sum(axis=-1) > 1
         return bottleneck, np.where(known, surplus, 0.0)

@@ -14,7 +14,6 @@ from evaluation.summary import Summary
 from evaluation.table import COLUMNS, heading, interval, number
 
 _TEMPLATE = Path(__file__).with_name("report_template.html")
-_BEST = {"latency_ms": min, "latency_vs_top_k": min, "wlr": max, "reward": max}
 
 
 def render(comparisons: Sequence[Comparison], plots: Mapping[str, Sequence[Plot]], summary: Summary) -> str:
@@ -46,7 +45,8 @@ def _scenario(comparison: Comparison, plots: Sequence[Plot]) -> str:
     )
     return (
         f'<section id="{escape(scenario.name)}"><h2>{escape(heading(comparison))}</h2>'
-        f"<p>{escape(scenario.description)}<br><span class=muted>{escape(size)}</span></p>"
+        f"<p>{escape(scenario.description)}<br>"
+        f'<span class="muted">{escape(size)}</span></p>'
         f"{_table(comparison.results)}"
         f'<div class="plots">{"".join(_figure(plot) for plot in plots)}</div></section>'
     )
@@ -65,9 +65,9 @@ def _table(results: Sequence[Result]) -> str:
 
 def _cell(results: Sequence[Result], result: Result, metric: str) -> str:
     value = result.estimates[metric]
-    best = _BEST.get(metric)
-    is_best = best is not None and value.mean == best(other.estimates[metric].mean for other in results)
-    mark = ' class="best"' if is_best and len(results) > 1 else ""
+    # Least latency is no merit where the mass is gone; the reward weighs both.
+    best = metric == "reward" and value.mean == max(other.estimates[metric].mean for other in results)
+    mark = ' class="best"' if best else ""
     return f"<td{mark}>{number(value.mean)}<small>{interval(value)}</small></td>"
 
 

@@ -1,4 +1,4 @@
-"""One step of the system model in plain Python, slow and from the formulas alone: what the simulator is held against."""
+"""One step of the system model in plain Python, from the formulas alone: what the simulator is held against."""
 
 import math
 from typing import Any

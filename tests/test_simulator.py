@@ -65,7 +65,7 @@ def test_metrics_of_any_valid_decision_are_finite(seed, name):
 
 
 def test_a_link_in_outage_costs_a_finite_time():
-    scenario = toy(devices=2, experts=2, top_k=1, tokens=4, radio={"outage_s": 3.0})
+    scenario = toy(num_devices=2, experts=2, top_k=1, tokens=4, radio={"outage_s": 3.0})
     simulator = Simulator(scenario)
     simulator.reset(0)
     chosen = np.zeros((1, 4, 2), dtype=bool)

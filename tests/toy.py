@@ -23,12 +23,12 @@ def preset(name: str, **overrides: Any) -> Scenario:
 
 
 def toy(
-    devices: int = 3, experts: int = 5, top_k: int = 2, tokens: int = 6, layers: int = 2, **overrides: Any
+    num_devices: int = 3, experts: int = 5, top_k: int = 2, tokens: int = 6, layers: int = 2, **overrides: Any
 ) -> Scenario:
     """Return a tiny cell whose devices host several experts; device 0 is a roofline one."""
     groups = [{"name": "roof", "compute": ROOFLINE}]
-    if devices > 1:
-        groups.append({"name": "plain", "count": devices - 1, "compute": LINEAR})
+    if num_devices > 1:
+        groups.append({"name": "plain", "count": num_devices - 1, "compute": LINEAR})
     data = {
         "name": "toy",
         "model": {"layers": layers, "hidden_size": 64, "intermediate_size": 128, "experts": experts, "top_k": top_k},

@@ -8,6 +8,7 @@ from wdmoe_env.interface import BoolArray, FloatArray, Observation
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import bandwidth, selection
 from wdmoe_env.system.compute import compute_time
+from wdmoe_env.system.latency import snr_bandwidth
 
 
 def uniform(scenario: Scenario, num_envs: int) -> FloatArray:
@@ -18,8 +19,8 @@ def uniform(scenario: Scenario, num_envs: int) -> FloatArray:
 def allocate_for(chosen: BoolArray, observation: Observation, scenario: Scenario) -> FloatArray:
     """The split of least latency for a (N, J, E) selection, as far as the observation knows the cell: (N, U) Hz."""
     tokens, computation = demand(chosen, observation, scenario)
-    split, _ = bandwidth.allocate(tokens, computation, observation.gain_dl, observation.gain_ul, scenario.radio_link)
-    return split
+    radio = scenario.radio_link
+    return bandwidth.split(tokens, computation, snr_bandwidth(observation.gain_dl, observation.gain_ul, radio), radio)
 
 
 def demand(chosen: BoolArray, observation: Observation, scenario: Scenario) -> tuple[FloatArray, FloatArray]:

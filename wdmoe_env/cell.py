@@ -134,10 +134,12 @@ class Cell:
 
     def _update(self, noise: FloatArray) -> None:
         self.gain = self._path_gain * channel.fading_gain(self.scatter, self._channel.fading)
-        load = np.clip(self._load.mean + self._load.std * self.background, 0.0, MAX_LOAD)
+        load = np.maximum(self._load.mean + self._load.std * self.background, 0.0)
         if self._throttles:
             over = (self.heat - self._load.thermal_threshold) / (1.0 - self._load.thermal_threshold)
-            load = 1.0 - (1.0 - load) * (1.0 - self._load.thermal_slowdown * np.clip(over, 0.0, 1.0))
+            load = 1.0 - (1.0 - np.minimum(load, MAX_LOAD)) * (
+                1.0 - self._load.thermal_slowdown * np.clip(over, 0.0, 1.0)
+            )
         self.load = np.minimum(load, MAX_LOAD)
 
     def _estimate(self, gain: FloatArray, noise: FloatArray) -> FloatArray:

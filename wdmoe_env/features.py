@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from wdmoe_env.interface import FloatArray, Observation
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import selection
-from wdmoe_env.system.latency import communication_time, rate, snr_bandwidth
-from wdmoe_env.system.layer import layer_times
+from wdmoe_env.system.compute import compute_time
+from wdmoe_env.system.latency import LN2, rate, snr_bandwidth, token_time
+from wdmoe_env.system.selection import PRICE_LEVELS
 
 LIMIT: Final = 4.0
-PRICE_LEVELS: Final = (0.045, 0.08, 0.125, 0.18, 0.245, 0.32)
+TINY: Final = 1e-12
+LEAST_RATIO: Final = float(np.exp(-6.0))
 
 FEATURES: Final[dict[str, str]] = {
     "efficiency_dl": "downlink spectral efficiency at an equal share of the band, bit/s/Hz, over 20",
@@ -40,48 +42,46 @@ FEATURES: Final[dict[str, str]] = {
 
 def device_features(observation: Observation, scenario: Scenario) -> NDArray[np.float32]:
     """Features of every device: (N, U, F), finite, within -LIMIT to LIMIT."""
-    compute, radio = scenario.compute_model, scenario.radio_link
-    uniform = np.full(observation.load.shape, radio.bandwidth_hz / scenario.num_devices)
-    reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, radio)
-    efficiency = rate(uniform, reach) / (uniform * np.log(2.0) * 20.0)
-    token_time = communication_time(uniform, reach, radio)
+    compute, radio, last_layer = scenario.compute_model, scenario.radio_link, max(scenario.model.layers - 1, 1)
+    band = radio.bandwidth_hz / scenario.num_devices
+    rates = rate(band, snr_bandwidth(observation.gain_dl, observation.gain_ul, radio))
+    plain = selection.plain(observation, scenario.model.top_k)
+    per_device = compute.per_device(plain.table)
+    tokens, mass = per_device[:, 0], per_device[:, 1]
+    sending_one = token_time(rates, radio)
+    computing = compute_time(plain.tokens, observation.load, compute)
+    sending = tokens * sending_one
+    times = sending + computing
+    slowest = _largest(times)
+    even_tokens = 2.0 * scenario.traffic.tokens * scenario.model.top_k / scenario.num_devices
 
-    plain = selection.by_expert(selection.routed(observation, scenario.model.top_k))
-    kept = selection.by_expert(observation.gate_weights) * plain
-    ones = np.ones(kept.shape[2], dtype=np.float32)
-    per_expert = selection.tokens_per_expert(plain.swapaxes(1, 2))
-    idle = kept.shape[2] - per_expert
-    times = layer_times(per_expert, uniform, reach, observation.load, compute, radio)
-    tokens, mass = times.tokens, compute.per_device(kept @ ones)
-    sending = tokens * token_time
-    slowest = times.latency[:, None]
-    most_tokens = np.maximum(tokens, 1.0)
-    dropped = [
-        compute.per_device((kept <= price).astype(np.float32) @ ones - idle) / most_tokens for price in PRICE_LEVELS
-    ]
-    before = observation.last_device_time
-    last_layer = max(scenario.model.layers - 1, 1)
-    columns: list[FloatArray] = [
-        efficiency[0],
-        efficiency[1],
-        _log_ratio(token_time),
-        times.computation / np.maximum(times.device, 1e-12),
-        observation.load,
-        0.5 * tokens / tokens.mean(axis=-1, keepdims=True),
-        0.5 * mass / mass.mean(axis=-1, keepdims=True),
-        times.device / slowest,
-        _log_ratio(sending),
-        *dropped,
-        before / np.maximum(before.max(axis=-1, keepdims=True), 1e-12),
-        np.broadcast_to(0.5 * np.log10(slowest / 1e-2), tokens.shape),
-        np.broadcast_to(observation.layer[:, None] / last_layer, tokens.shape),
-    ]
-    table = np.empty((*tokens.shape, len(columns)), dtype=np.float32)
-    for index, column in enumerate(columns):
-        table[:, :, index] = column
-    return np.clip(table, -LIMIT, LIMIT, out=table)
+    table = np.empty((*tokens.shape, len(FEATURES)), dtype=np.float32)
+    table[:, :, 0:2] = rates.transpose(1, 2, 0) / (band * LN2 * 20.0)
+    table[:, :, 2] = _log_ratio(sending_one)
+    table[:, :, 3] = computing / np.maximum(times, TINY)
+    table[:, :, 4] = observation.load
+    table[:, :, 5] = tokens / even_tokens
+    table[:, :, 6] = mass * (0.5 / _mean(mass))
+    table[:, :, 7] = times / slowest
+    table[:, :, 8] = _log_ratio(sending)
+    table[:, :, 9:-3] = (per_device[:, 2:] / np.maximum(tokens, 1.0)[:, None]).transpose(0, 2, 1)
+    table[:, :, -3] = observation.last_device_time / np.maximum(_largest(observation.last_device_time), TINY)
+    table[:, :, -2] = 0.5 * np.log10(slowest / 1e-2)
+    table[:, :, -1] = observation.layer[:, None] / last_layer
+    np.maximum(table, -LIMIT, out=table)
+    return np.minimum(table, LIMIT, out=table)
+
+
+def _mean(values: FloatArray) -> FloatArray:
+    """Mean over devices, as a column."""
+    return np.add.reduce(values, axis=-1, keepdims=True) / values.shape[-1]
+
+
+def _largest(values: FloatArray) -> FloatArray:
+    """Largest over devices, as a column."""
+    return np.maximum.reduce(values, axis=-1, keepdims=True)
 
 
 def _log_ratio(values: FloatArray) -> FloatArray:
-    """Ln of values over their mean over devices, over 3; at least -2 where a value is 0."""
-    return np.log(np.maximum(values / values.mean(axis=-1, keepdims=True), np.exp(-6.0))) / 3.0
+    """Log of values over their mean over devices, over 3; at least -2, also where a value is 0."""
+    return np.log(np.maximum(values / _mean(values), LEAST_RATIO)) / 3.0

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from wdmoe_env.scenario import Scenario
+    from wdmoe_env.system.selection import PlainSums
 
 FloatArray = NDArray[np.float64]
 GateArray = NDArray[np.floating[Any]]
@@ -30,6 +31,7 @@ class Observation:
         last_device_time: (N, U) seconds each device took in the step before; 0 where nothing was measured.
         layer: (N,) index of the MoE layer that is decided, 0 to I - 1.
         routed: (N, J, E) plain top-K routing of `gate_weights`, where the simulator knows it already.
+        plain: what that routing asks of each expert, where the simulator knows it already.
     """
 
     gain_dl: FloatArray
@@ -39,6 +41,7 @@ class Observation:
     last_device_time: FloatArray
     layer: IntArray
     routed: BoolArray | None = None
+    plain: PlainSums | None = None
 
 
 @dataclass(frozen=True, slots=True)

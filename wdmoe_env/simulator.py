@@ -14,7 +14,7 @@ from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import metrics, selection
 from wdmoe_env.system.latency import snr_bandwidth
 from wdmoe_env.system.layer import LayerTimes, layer_times, weight_to_latency
-from wdmoe_env.system.selection import Routing
+from wdmoe_env.system.selection import PlainSums, Routing
 
 BAND_TOLERANCE = 1e-9
 
@@ -31,6 +31,7 @@ class Simulator:
         num_envs: N, at least 1.
         split: `train`, `validation` or `test`: which bank of gate weights passes are drawn from.
 
+    >>> from wdmoe_env import load_scenario
     >>> simulator = Simulator(load_scenario("paper"), num_envs=4)
     >>> simulator.reset(seed=0).gate_weights.shape
     (4, 64, 8)
@@ -90,7 +91,7 @@ class Simulator:
         reach = snr_bandwidth(self.cell.gain[:, 0], self.cell.gain[:, 1], self._radio)
         physics = reach, self.cell.load, self._compute, self._radio
         times = layer_times(routing.tokens, decision.bandwidth, *physics)
-        plain = self._plain_routing()
+        plain = self._plain_routing(observation)
         plain_times = layer_times(plain.tokens, self._uniform, *physics)
         values = self._judge(routing, times, plain, plain_times)
         self._advance(times)
@@ -116,14 +117,15 @@ class Simulator:
             last_device_time=self._last_device_time,
             layer=np.full(self.num_envs, self._step % self.scenario.model.layers),
             routed=self._bank.routed[row].swapaxes(1, 2),
+            plain=PlainSums(self._bank.plain.table[row]),
         )
         return self._observation
 
-    def _plain_routing(self) -> Routing:
+    def _plain_routing(self, observation: Observation) -> Routing:
         """What plain top-K routing asks of the experts in this layer; every token uses K of them."""
-        row, k = self._row(), self.scenario.model.top_k
-        mass = self._bank.mass[row]
-        return Routing(self._bank.tokens[row], mass, mass / k, k, k)
+        k = self.scenario.model.top_k
+        sums = selection.plain(observation, k)
+        return Routing(sums.tokens, sums.mass, sums.mass / k, k, k)
 
     def _judge(
         self, routing: Routing, times: LayerTimes, plain: Routing, plain_times: LayerTimes

@@ -9,11 +9,11 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from wdmoe_env.allocation import allocate_for
 from wdmoe_env.features import FEATURES, LIMIT, device_features
 from wdmoe_env.interface import BoolArray, Decision, FloatArray, Observation
 from wdmoe_env.scenario import Scenario
-from wdmoe_env.system import bandwidth, selection
-from wdmoe_env.system.compute import compute_time
+from wdmoe_env.system import selection
 
 ActionEncoding = Literal["native", "token", "price"]
 ObservationEncoding = Literal["dict", "flat", "device"]
@@ -137,23 +137,22 @@ class PriceAction:
     """
 
     def __init__(self, scenario: Scenario) -> None:
-        self._k, self._radio, self._compute = scenario.model.top_k, scenario.radio_link, scenario.compute_model
-        self._devices, self._optimal = scenario.num_devices, scenario.bandwidth == "optimal"
-        self.space = spaces.Box(-1.0, 1.0, (self._devices * (1 if self._optimal else 2),), np.float32)
+        self._scenario, self._k, self._compute = scenario, scenario.model.top_k, scenario.compute_model
+        self._devices = scenario.num_devices
+        kinds = 1 if scenario.bandwidth == "optimal" else 2
+        self.space = spaces.Box(-1.0, 1.0, (self._devices * kinds,), np.float32)
 
     def decode(self, action: Any, observation: Observation) -> Decision:
         values = _checked(action, "action", (len(observation.layer), *self.space.shape), -1, 1)
         price = PRICE_MAX * np.square(0.5 * (values[:, : self._devices] + 1.0))
         routed = selection.routed(observation, self._k)
         chosen = selection.by_price(observation.gate_weights, price, self._k, self._compute.host, routed=routed)
-        per_expert = selection.tokens_per_expert(chosen)
-        tokens = self._compute.per_device(per_expert)
-        if not self._optimal:
-            logits = values[:, self._devices :]
-            return Decision(chosen, split_by_logits(logits, tokens > 0, self._radio.bandwidth_hz))
-        computation = compute_time(per_expert, observation.load, self._compute)
-        split, _ = bandwidth.allocate(tokens, computation, observation.gain_dl, observation.gain_ul, self._radio)
-        return Decision(chosen, split)
+        if self._scenario.bandwidth == "optimal":
+            return Decision(chosen, allocate_for(chosen, observation, self._scenario))
+        tokens = self._compute.per_device(selection.tokens_per_expert(chosen))
+        return Decision(
+            chosen, split_by_logits(values[:, self._devices :], tokens > 0, self._scenario.radio.bandwidth_hz)
+        )
 
 
 def split_by_logits(logits: FloatArray, loaded: BoolArray, band: float) -> FloatArray:
@@ -228,6 +227,8 @@ def _checked(values: Any, name: str, shape: tuple[int, ...], low: float, high: f
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} has dtype {array.dtype}, expected numbers")
+    if array.shape[1:] == shape[1:] and len(array) != shape[0]:
+        raise ValueError(f"{name} is for {len(array)} environments, expected {shape[0]}")
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape[1:]}, expected {shape[1:]} (for {shape[0]} environments)")
     # Written so that NaN fails it too.

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdmoe_env.gating.synthetic import draw_passes
-from wdmoe_env.interface import BoolArray, FloatArray
+from wdmoe_env.interface import BoolArray
 from wdmoe_env.settings import GatingSettings, ModelSettings
 from wdmoe_env.system import selection
+from wdmoe_env.system.selection import PlainSums
 
 Split = Literal["train", "validation", "test"]
 
@@ -24,14 +25,13 @@ class GateBank:
     Attributes:
         weights: (P * I, E, J) float32 router softmax, stored expert by expert; pass p's layer i is row p * I + i.
         routed: (P * I, E, J) bool, plain top-K routing.
-        tokens, mass: (P * I, E) tokens and gate mass of each expert under plain top-K routing.
+        plain: what plain top-K routing asks of each expert in each row.
         passes: P.
     """
 
     weights: NDArray[np.float32]
     routed: BoolArray
-    tokens: FloatArray
-    mass: FloatArray
+    plain: PlainSums
     passes: int
 
 
@@ -54,8 +54,8 @@ def _draw(gating: GatingSettings, layers: int, experts: int, k: int, tokens: int
     ).reshape(-1, experts, tokens)
     by_token = weights.swapaxes(1, 2)
     routed = selection.top_k(by_token, k)
-    summed = selection.routing(by_token, routed)
-    bank = GateBank(weights, selection.by_expert(routed), summed.tokens, summed.mass, gating.bank_passes)
-    for array in (bank.weights, bank.routed, bank.tokens, bank.mass):
+    plain = selection.plain_sums(by_token, routed)
+    bank = GateBank(weights, selection.by_expert(routed), plain, gating.bank_passes)
+    for array in (bank.weights, bank.routed, bank.plain.table):
         array.setflags(write=False)
     return bank

@@ -7,6 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
+from numpy.typing import NDArray
 
 from wdmoe_env.render.scene import Scene
 from wdmoe_env.render.style import (
@@ -33,7 +35,7 @@ class CellMap:
         axes.set(xlim=(-1.2 * reach, 1.2 * reach), ylim=(-1.12 * reach, 1.12 * reach), aspect="equal")
         axes.axis("off")
         panel_title(axes, "Cell: links by bandwidth" + (", devices with distance" if few else ""))
-        _draw_rings(axes, scene)
+        self._rings = {radius: _draw_ring(axes, radius) for radius in _radii(reach)}
         self._lines = axes.add_collection(LineCollection([], zorder=2, capstyle="round"))
         axes.scatter([0], [0], s=240, marker="^", color=INK, zorder=4, edgecolors="white", linewidths=1.5)
         nowhere = np.zeros(devices)
@@ -58,6 +60,8 @@ class CellMap:
         self._dots.set_offsets(points)
         self._dots.set_edgecolor([WAITING if u == waiting else INK for u in range(len(points))])
         self._dots.set_linewidth([2.5 if u == waiting else 1.0 for u in range(len(points))])
+        for radius, text in self._rings.items():
+            text.set_position(_free_place(radius, scene.position))
         for name, (x, y) in zip(self._names, points, strict=True):
             name.set_position((x, y))
         for label, (x, y) in zip(self._distances, points, strict=False):
@@ -65,19 +69,20 @@ class CellMap:
             label.set_text(f"{np.hypot(x, y):.0f} m")
 
 
-def _draw_rings(axes: Axes, scene: Scene) -> None:
-    """Circles at round distances, labelled where the devices leave most room."""
-    reach = scene.scenario.channel.distance_m.high
-    directions = np.exp(2j * np.pi * np.arange(24) / 24)
-    for radius in _rings(reach):
-        room = np.abs(radius * directions[:, None] - scene.position).min(axis=1)
-        place = radius * directions[room.argmax()]
-        axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=FAINT, linewidth=1.0, zorder=0))
-        axes.text(place.real, place.imag, f"{radius:g} m", fontsize=7.5, color=GREY, ha="center", va="center",
-                  path_effects=OUTLINE, zorder=1)  # fmt: skip
+def _draw_ring(axes: Axes, radius: float) -> Text:
+    axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=FAINT, linewidth=1.0, zorder=0))
+    text = f"{radius:g} m"
+    return axes.text(0, 0, text, fontsize=7.5, color=GREY, ha="center", va="center", path_effects=OUTLINE, zorder=1)
 
 
-def _rings(reach: float) -> list[float]:
+def _free_place(radius: float, position: NDArray[np.complex128]) -> tuple[float, float]:
+    """The point of a ring where the devices leave most room for its label."""
+    places = radius * np.exp(2j * np.pi * np.arange(24) / 24)
+    place = places[np.abs(places[:, None] - position).min(axis=1).argmax()]
+    return float(place.real), float(place.imag)
+
+
+def _radii(reach: float) -> list[float]:
     """Radii of two or three circles at round distances."""
     power = 10.0 ** np.floor(np.log10(reach))
     step = next(float(step * power) for step in (0.1, 0.2, 0.25, 0.5, 1, 2, 2.5, 5) if 3.6 * step * power >= reach)

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
-COLOURS = 128
+NEARLY_WHITE = 246
 
 
 def save_gif(frames: Iterable[NDArray[np.uint8]], path: str | Path, fps: float = 4.0) -> Path:
@@ -40,7 +40,12 @@ def save_gif(frames: Iterable[NDArray[np.uint8]], path: str | Path, fps: float =
     except ImportError as error:
         raise DependencyNotInstalled("a GIF needs Pillow: pip install wdmoe-env[render]") from error
     # One palette for all: colours do not flicker, and what does not change between frames is not stored again.
-    palette = Image.fromarray(np.concatenate(pictures[:: max(len(pictures) // 4, 1)])).quantize(COLOURS)
+    # Maximum coverage keeps colours that are only in a legend; white, which it tints, is put right.
+    sample = Image.fromarray(np.concatenate(pictures[:: max(len(pictures) // 4, 1)]))
+    colours = np.reshape(sample.quantize(256, method=Image.Quantize.MAXCOVERAGE).getpalette() or [], (-1, 3))
+    colours[colours.min(axis=1) >= NEARLY_WHITE] = 255
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(colours.ravel().tolist())
     first, *rest = (Image.fromarray(p).quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures)
     first.save(path, format="GIF", save_all=True, append_images=rest, duration=round(1000.0 / fps), loop=0)
     return Path(path)

@@ -20,6 +20,10 @@ from wdmoe_env.system.latency import Radio, block_latency, communication_time, d
 MAX_ITERATIONS = 60
 TOLERANCE = 3e-5  # of the last step: convergence is quadratic, so what is left after it is below 1e-9
 MAX_STEP = 4.0
+BLOCK = 3072
+"""Devices, over all problems, that are solved at a time: so many that a core's cache holds all they need."""
+LEAST_SNR = 1e-6
+"""SNR over the whole band below which more bandwidth no longer helps: weaker links are split as if they had it."""
 
 
 def allocate(
@@ -40,54 +44,65 @@ def allocate(
     Returns:
         bandwidth (N, U) in Hz, 0 for devices without tokens, and latency (N,) in seconds.
     """
-    loaded = tokens > 0
     reach = snr_bandwidth(gain_dl, gain_ul, radio)
-    computation = np.where(loaded, compute_time, 0.0)
-    payload = np.where(loaded, tokens, 1.0) * radio.payload_nats
-    bandwidth = _newton(loaded.astype(np.float64), payload, computation, reach, radio.bandwidth_hz)
-    bandwidth *= loaded
-    times = device_time(tokens, communication_time(bandwidth, reach, radio), computation)
-    return bandwidth, block_latency(times)
+    bandwidth = split(tokens, compute_time, reach, radio)
+    computation = np.where(tokens > 0, compute_time, 0.0)
+    return bandwidth, block_latency(device_time(tokens, communication_time(bandwidth, reach, radio), computation))
+
+
+def split(tokens: FloatArray, compute_time: FloatArray, reach: FloatArray, radio: Radio) -> FloatArray:
+    """Return the (N, U) split alone, from the (2, N, U) reach of `latency.snr_bandwidth`; otherwise as `allocate`."""
+    used = tokens > 0
+    sharing = used | ~used.any(axis=-1, keepdims=True)  # so that a cell without any tokens has an answer too
+    computation = compute_time * used
+    payload = np.where(used, tokens, 1.0) * radio.payload_nats
+    reach = np.maximum(reach, LEAST_SNR * radio.bandwidth_hz)
+    weight, rows, bandwidth = sharing.astype(np.float64), max(BLOCK // tokens.shape[1], 1), np.empty_like(payload)
+    for start in range(0, len(tokens), rows):
+        part = slice(start, start + rows)
+        bandwidth[part] = _newton(weight[part], payload[part], computation[part], reach[:, part], radio.bandwidth_hz)
+    bandwidth *= used
+    return bandwidth
 
 
 def _newton(
-    loaded: FloatArray, payload: FloatArray, computation: FloatArray, reach: FloatArray, total: float
+    sharing: FloatArray, payload: FloatArray, computation: FloatArray, reach: FloatArray, total: float
 ) -> FloatArray:
-    """Solve for the (N, U) split; devices that are not loaded take no part in the sum over the band."""
-    ones = np.ones((loaded.shape[-1], 1))
-    slack = computation.max(axis=-1, keepdims=True) - computation
-    bandwidth = total / np.maximum(loaded @ ones, 1.0) * np.ones_like(loaded)
-    time, slope = _log_time_and_slope(bandwidth, payload, reach)
-    head = ((np.exp(time) - slack) * loaded).max(axis=-1, keepdims=True)  # of T above the longest computation
+    """Solve for the (N, U) split; devices that do not share the band (0 in `sharing`, else 1) keep any value."""
+    slack = np.maximum.reduce(computation, axis=-1, keepdims=True) - computation
+    bandwidth = total / _dot(sharing, sharing) * np.ones_like(sharing)
+    seconds, slope = _time_and_slope(bandwidth, payload, reach)
+    head = np.maximum.reduce((seconds - slack) * sharing, axis=-1, keepdims=True)  # of T above the longest computation
     for _ in range(MAX_ITERATIONS):
         target = slack + head
-        gap = time - np.log(target)
+        gap = np.log(seconds / target)
         rise = head / target
-        weight = bandwidth * loaded / slope
-        head_step = (weight * gap) @ ones / ((weight * rise) @ ones)
-        step = (gap - rise * head_step) * loaded / slope
-        largest = np.abs(step).max()
+        weight = bandwidth * sharing / slope
+        head_step = _dot(weight, gap) / _dot(weight, rise)
+        step = (gap - rise * head_step) * sharing / slope
+        largest = max(np.abs(step).max(), np.abs(head_step).max())
         if largest > MAX_STEP:
             np.clip(step, -MAX_STEP, MAX_STEP, out=step)
             np.clip(head_step, -MAX_STEP, MAX_STEP, out=head_step)
         bandwidth = bandwidth * np.exp(step)
-        bandwidth *= total / ((bandwidth * loaded) @ ones)
+        bandwidth *= total / _dot(bandwidth, sharing)
         if largest < TOLERANCE:
             break
         head = head * np.exp(head_step)
-        time, slope = _log_time_and_slope(bandwidth, payload, reach)
+        seconds, slope = _time_and_slope(bandwidth, payload, reach)
     return bandwidth
 
 
-def _log_time_and_slope(bandwidth: FloatArray, payload: FloatArray, reach: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Log of a device's communication time, and minus its derivative by ln b, between 0 and 1: both (N, U)."""
+def _dot(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Sum of products over devices, as a column."""
+    return np.vecdot(left, right)[:, None]
+
+
+def _time_and_slope(bandwidth: FloatArray, payload: FloatArray, reach: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Seconds a device communicates, and minus the derivative of their ln by ln b, between 0 and 1: both (N, U)."""
     snr = reach / bandwidth
     grown = 1.0 + snr
-    # log1p, by way of the log that numpy vectorises: its argument's rounding error is put back to first order.
-    inverse = 1.0 / (np.log(grown) + (snr - (grown - 1.0)) / grown)
-    # 1 - s / ((1 + s) ln(1 + s)) loses its digits for small s; s / (2 + 2 s) is below it, and tends to it there.
-    part = snr / grown
-    elasticity = np.maximum(1.0 - part * inverse, 0.5 * part)
+    inverse = 1.0 / np.log(grown)
+    steepness = inverse * (1.0 - snr / grown * inverse)
     both = inverse[0] + inverse[1]
-    elasticity *= inverse
-    return np.log(payload * both / bandwidth), (elasticity[0] + elasticity[1]) / both
+    return payload * both / bandwidth, (steepness[0] + steepness[1]) / both

@@ -37,8 +37,13 @@ class ComputeModel:
         """(E, U) one where a device hosts an expert."""
         return np.equal.outer(self.host, np.arange(len(self.fixed_s))).astype(np.float64)
 
+    @cached_property
+    def has_fixed(self) -> bool:
+        """Whether using an expert at all costs time."""
+        return bool(self.fixed_s.any())
+
     def per_device(self, per_expert: FloatArray) -> FloatArray:
-        """Sum an (N, E) quantity over the experts of each device: (N, U)."""
+        """Sum a quantity over the experts of each device: (N, E) to (N, U), and (N, ..., E) to (N, ..., U)."""
         return per_expert if self.one_to_one else per_expert @ self.hosting
 
     def per_expert(self, per_device: FloatArray) -> FloatArray:
@@ -52,6 +57,6 @@ def compute_time(tokens_per_expert: FloatArray, load: FloatArray, model: Compute
     `sum over experts e on u of ([n_e > 0] * fixed_s + n_e * token_s) / (1 - load)`.
     """
     time = model.per_device(tokens_per_expert) * model.token_s
-    if model.fixed_s.any():
+    if model.has_fixed:
         time = time + model.per_device((tokens_per_expert > 0).astype(np.float64)) * model.fixed_s
     return time / (1.0 - load)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -30,10 +31,20 @@ class Radio:
     payload_bits: float
     outage_s: float
 
-    @property
+    @cached_property
     def payload_nats(self) -> float:
         """The payload in nats, for rates in nats."""
         return self.payload_bits * LN2
+
+    @cached_property
+    def outage_rate(self) -> float:
+        """The rate below which a link is in outage, nats/s."""
+        return self.payload_nats / self.outage_s
+
+    @cached_property
+    def power_over_noise(self) -> FloatArray:
+        """`P / N0` of the downlink and the uplink, Hz: (2, 1, 1)."""
+        return np.array([[[self.bs_power_w]], [[self.device_power_w]]]) / self.noise_w_per_hz
 
 
 def snr_bandwidth(gain_dl: FloatArray, gain_ul: FloatArray, radio: Radio) -> FloatArray:
@@ -42,14 +53,13 @@ def snr_bandwidth(gain_dl: FloatArray, gain_ul: FloatArray, radio: Radio) -> Flo
     A link so weak that the whole spectrum would not carry one token within `outage_s` counts as just that weak, so
     that a device out of reach costs a finite time.
     """
-    power = np.array([radio.bs_power_w, radio.device_power_w]) / radio.noise_w_per_hz
     reach = np.empty((2, *gain_dl.shape))
-    np.multiply(gain_dl, power[0], out=reach[0])
-    np.multiply(gain_ul, power[1], out=reach[1])
-    return np.maximum(reach, radio.payload_nats / radio.outage_s, out=reach)
+    reach[0], reach[1] = gain_dl, gain_ul
+    reach *= radio.power_over_noise
+    return np.maximum(reach, radio.outage_rate, out=reach)
 
 
-def rate(bandwidth: FloatArray, reach: FloatArray) -> FloatArray:
+def rate(bandwidth: FloatArray | float, reach: FloatArray) -> FloatArray:
     """Shannon rate `b * ln(1 + reach / b)`, nats/s, practically 0 where b is 0; for `reach` see `snr_bandwidth`."""
     positive = np.maximum(bandwidth, 1e-100)
     return positive * np.log1p(reach / positive)
@@ -60,8 +70,12 @@ def communication_time(bandwidth: FloatArray, reach: FloatArray, radio: Radio) -
 
     `bits / R_dl + bits / R_ul` (R), each direction at most `outage_s`.
     """
-    slowest = radio.payload_nats / radio.outage_s
-    seconds = radio.payload_nats / np.maximum(rate(bandwidth, reach), slowest)
+    return token_time(rate(bandwidth, reach), radio)
+
+
+def token_time(rates: FloatArray, radio: Radio) -> FloatArray:
+    """Seconds to send one token there and back, (N, U), from the (2, N, U) rates in nats/s."""
+    seconds = radio.payload_nats / np.maximum(rates, radio.outage_rate)
     return seconds[0] + seconds[1]
 
 

@@ -24,6 +24,10 @@ SCHEMA: Final[dict[str, type[np.generic]]] = {
 bottleneck. `latency_top_k` is what plain top-K routing with uniform bandwidth would have taken in the same state."""
 
 
+INSTANT: Final = 1e-30
+"""Seconds that stand in for the time of a device without tokens, so that its share of a ratio is 0 and not NaN."""
+
+
 def retained_mass(mass: FloatArray, top_k_mass: FloatArray) -> FloatArray:
     """Share of plain top-K's gate mass that is kept: (N,), from (N, E) kept mass and (N,) top-K mass."""
     return mass.sum(axis=-1) / top_k_mass
@@ -42,12 +46,12 @@ def wlr_token(share: FloatArray, token_time: FloatArray, tokens: int) -> FloatAr
         token_time: (N, E) seconds that the expert's device needs for a token.
         tokens: J.
     """
-    return np.divide(share, token_time, out=np.zeros_like(share), where=share > 0).sum(axis=-1) / tokens
+    return (share / np.maximum(token_time, INSTANT)).sum(axis=-1) / tokens
 
 
 def wlr_device(mass: FloatArray, device_time: FloatArray) -> FloatArray:
     """Device WLR (R), 1/s: the sum over devices of `sum_j(w * q) / device_time`, from (N, U) masses and times."""
-    return np.divide(mass, device_time, out=np.zeros_like(mass), where=device_time > 0).sum(axis=-1)
+    return (mass / np.maximum(device_time, INSTANT)).sum(axis=-1)
 
 
 def reward(

@@ -7,7 +7,7 @@ its sums run along memory. Any other layout gives the same result, a little slow
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from wdmoe_env.interface import BoolArray, FloatArray, GateArray, IntArray, Obse
 Array = TypeVar("Array", bound=np.generic)
 
 Candidates = Literal["top-k", "all"]
+PRICE_LEVELS: Final = (0.045, 0.08, 0.125, 0.18, 0.245, 0.32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,28 @@ class Routing:
     share: FloatArray
     fewest: int
     most: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlainSums:
+    """What plain top-K routing asks of each expert.
+
+    Attributes:
+        table: (N, 2 + L, E): the tokens of each expert, the sum of their gate weights, and then how many of them have
+            a gate weight of at most each of the L `PRICE_LEVELS`.
+    """
+
+    table: FloatArray
+
+    @property
+    def tokens(self) -> FloatArray:
+        """(N, E) number of tokens."""
+        return self.table[:, 0]
+
+    @property
+    def mass(self) -> FloatArray:
+        """(N, E) sum of the gate weights of its tokens."""
+        return self.table[:, 1]
 
 
 def by_expert(array: NDArray[Array]) -> NDArray[Array]:
@@ -67,6 +90,24 @@ def top_k(gate_weights: GateArray, k: int) -> BoolArray:
 def routed(observation: Observation, k: int) -> BoolArray:
     """Plain top-K routing of an observation, (N, J, E), taken over where the simulator has it."""
     return top_k(observation.gate_weights, k) if observation.routed is None else observation.routed
+
+
+def plain_sums(gate_weights: GateArray, routed: BoolArray) -> PlainSums:
+    """Sum up plain top-K routing, (N, J, E) each."""
+    chosen = by_expert(routed)
+    kept = by_expert(gate_weights) * chosen
+    ones = np.ones(kept.shape[2], dtype=kept.dtype)
+    tokens = tokens_per_expert(routed)
+    others = kept.shape[2] - tokens
+    cheap = [(kept <= price).astype(np.float32) @ ones - others for price in PRICE_LEVELS]
+    return PlainSums(np.stack([tokens, kept @ ones, *cheap], axis=1, dtype=np.float64))
+
+
+def plain(observation: Observation, k: int) -> PlainSums:
+    """What plain top-K routing of an observation asks of each expert, taken over where the simulator has it."""
+    if observation.plain is not None:
+        return observation.plain
+    return plain_sums(observation.gate_weights, routed(observation, k))
 
 
 def by_price(

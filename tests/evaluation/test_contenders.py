@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import baselines
+from evaluation.contenders import check_fit, find_contenders
+from evaluation.errors import EvaluationError
+from wdmoe_env import Policy, Scenario
+
+
+class StorageError(Exception):
+    pass
+
+
+class Picky:
+    name = "picky"
+
+    def reset(self, scenario: Scenario, num_envs: int) -> None:
+        raise ValueError("model.layers was 32, and is 2 here")
+
+
+def load(run_dir: Path) -> Policy:
+    if "broken" in str(run_dir):
+        raise StorageError("no policy.json in it")
+    return Picky() if "picky" in str(run_dir) else baselines.make("random")  # type: ignore[return-value]
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setitem(sys.modules, "agents", SimpleNamespace(load=load, StorageError=StorageError))
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", "set/seed-0", "set/seed-1", "broken", "picky"):
+        (tmp_path / name).mkdir(parents=True)
+    return tmp_path
+
+
+def test_baselines_runs_sets_and_labels(runs: Path) -> None:
+    found = find_contenders(["top-k", "top-k+bandwidth", "mine", "./set", "other=mine", f"{runs}/mine/../picky"])
+    assert [contender.name for contender in found] == ["top-k", "top-k+bandwidth", "mine", "set", "other", "picky"]
+    assert [len(contender.policies) for contender in found] == [1, 1, 1, 2, 1, 1]
+    assert found[3].run_dirs == (Path("set/seed-0"), Path("set/seed-1"))
+    assert found[0].run_dirs == ()
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ([], "no policies given"),
+        (["nope"], "unknown .*'nope'.*expected one of top-k"),
+        (["runs/nope"], "no trained run at 'runs/nope'"),
+        (["./broken"], "cannot load the trained run 'broken': no policy.json in it"),
+        (["mine", "./mine"], "more than one policy is called 'mine': tell them apart with LABEL=POLICY"),
+        (["label="], "policy 'label=' is empty"),
+    ],
+)
+def test_what_cannot_be_compared(runs: Path, sources: list[str], message: str) -> None:
+    with pytest.raises(EvaluationError, match=message):
+        find_contenders(sources)
+
+
+def test_a_run_of_another_scenario_is_found_at_once(runs: Path, tiny: Scenario) -> None:
+    with pytest.raises(EvaluationError, match=r"'picky' cannot run in scenario 'tiny': model.layers was 32"):
+        check_fit(find_contenders(["top-k", "picky"]), [tiny])

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import evaluate
+from evaluation import outputs
+
+ROOT = Path(evaluate.__file__).parent
+
+
+def arguments(scenario: Path, out: Path, *more: str) -> list[str]:
+    return ["--scenario", str(scenario), "--policies", "top-k,random", "--episodes", "3", "--out", str(out), *more]
+
+
+def test_json_is_all_that_standard_output_gets(tiny_file: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "evaluate.py", *arguments(tiny_file, tmp_path / "out", "--json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert list(made["scenarios"]["tiny"]["policies"]) == ["top-k", "random"]
+    assert made == json.loads((tmp_path / "out" / outputs.SUMMARY).read_text())
+    assert "report.html" in done.stderr
+    assert "torch" not in done.stderr
+    assert "intervals from 3 episodes are too narrow" in done.stderr
+
+
+def test_table_and_report_are_named(tiny_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main(arguments(tiny_file, tmp_path)) == 0
+    out = capsys.readouterr().out
+    assert "vs top-k" in out
+    assert f"report: {tmp_path / outputs.REPORT}" in out
+    assert {outputs.SUMMARY, outputs.EPISODES, outputs.REPORT} <= {path.name for path in tmp_path.iterdir()}
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_same_seed_same_results(tiny_file: Path, tmp_path: Path) -> None:
+    found = []
+    for name in ("a", "b"):
+        assert evaluate.main(arguments(tiny_file, tmp_path / name, "--seed", "7")) == 0
+        policies = json.loads((tmp_path / name / outputs.SUMMARY).read_text())["scenarios"]["tiny"]["policies"]
+        for metrics in policies.values():
+            del metrics["decision_us"]
+        found.append(policies)
+    assert found[0] == found[1]
+
+
+def test_results_are_not_replaced_unless_told_to(
+    tiny_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate.main(arguments(tiny_file, tmp_path)) == 0
+    assert evaluate.main(arguments(tiny_file, tmp_path)) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert evaluate.main(arguments(tiny_file, tmp_path, "--overwrite")) == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["--policies", "nope"], "'nope'"),
+        (["--policies", "some/run"], "no trained run at 'some/run'"),
+        (["--policies", ","], "no policies given"),
+        (["--policies", "top-k,top-k"], "more than one policy is called 'top-k'"),
+        (["--scenario", "nope"], "unknown scenario 'nope': expected one of"),
+        (["--scenario", ""], "--scenario is empty"),
+        (["--scenario", "paper,paper"], "more than one scenario is called 'paper'"),
+        (["--episodes", "0"], "episodes is 0, expected at least 1"),
+        (["--seed", "-1"], "seed is -1, expected at least 0"),
+        (["--out", "/dev/null/results"], "cannot write to --out /dev/null/results"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    tiny_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: list[str], message: str
+) -> None:
+    assert evaluate.main([*arguments(tiny_file, tmp_path / "out"), *changed]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_ends_with_a_clear_line(
+    tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "compare", interrupt)
+    assert evaluate.main(arguments(tiny_file, tmp_path)) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+class Tracker:
+    def __init__(self) -> None:
+        self.calls: dict[str, Any] = {}
+
+    def start_run(self, mode: str, **options: Any) -> Tracker:
+        self.calls["start"] = {"mode": mode, **options}
+        return self
+
+    def log(self, values: Any, step: int) -> None:
+        self.calls["log"] = values
+
+    def table(self, name: str, columns: Any, rows: Any) -> None:
+        self.calls["table"] = rows
+
+    def images(self, pictures: Any) -> None:
+        self.calls["images"] = pictures
+
+    def artifact(self, path: Path, name: str, kind: str) -> None:
+        self.calls.setdefault("artifacts", []).append(path.name)
+
+    def finish(self) -> str:
+        return "wandb sync somewhere"
+
+
+def test_wandb_gets_metrics_table_plots_and_files(
+    tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracker = Tracker()
+    monkeypatch.setitem(sys.modules, "agents", SimpleNamespace(tracking=tracker))
+    assert evaluate.main(arguments(tiny_file, tmp_path, "--wandb", "offline")) == 0
+    assert tracker.calls["start"]["mode"] == "offline"
+    assert tracker.calls["start"]["config"]["configuration"]["tiny"]["name"] == "tiny"
+    assert tracker.calls["log"]["eval/tiny/top-k/latency_vs_top_k"] == 1.0
+    assert len(tracker.calls["table"]) == 2
+    assert {path.suffix for path in tracker.calls["images"].values()} == {".png"}
+    assert tracker.calls["artifacts"] == [outputs.SUMMARY, outputs.EPISODES, outputs.REPORT]
+    assert "wandb sync somewhere" in capsys.readouterr().out

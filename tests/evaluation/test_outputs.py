@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from matplotlib import image
+from rich.console import Console
+
+from evaluation import outputs, plots, report, style, summary, upload
+from evaluation.comparison import METRICS, Comparison
+from evaluation.device_plot import device_groups
+from evaluation.errors import EvaluationError
+from evaluation.plan import Plan
+from evaluation.table import build_table
+from wdmoe_env import Scenario, load_scenario
+
+POLICIES = ["top-k", "top-k+bandwidth", "random"]
+PLOTS = {"latency", "trade-off", "layer-latency", "bottlenecks"}
+
+
+@pytest.fixture(scope="module")
+def made(comparison: Comparison, plan: Plan) -> summary.Summary:
+    return summary.build([comparison], plan, "python evaluate.py")
+
+
+@pytest.fixture(scope="module")
+def written(comparison: Comparison, made: summary.Summary, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out")
+    outputs.write([comparison], made, out)
+    return out
+
+
+def test_summary_has_the_agreed_form(made: summary.Summary, tiny: Scenario) -> None:
+    assert set(made) == {"scenarios", "meta"}
+    assert set(made["scenarios"]["tiny"]) == {"policies", "bound"}
+    policies = made["scenarios"]["tiny"]["policies"]
+    assert list(policies) == POLICIES
+    for metrics in policies.values():
+        assert set(metrics) == set(METRICS)
+        for value in metrics.values():
+            assert set(value) == {"mean", "ci95", "iqm"}
+            low, high = value["ci95"]
+            assert low <= value["mean"] <= high
+    meta = made["meta"]
+    assert meta["seeds"] == {"seed": 3, "episodes": 5, "timed_decisions": 8}
+    assert {"python", "numpy", "wdmoe-env"} <= set(meta["versions"])
+    assert Scenario.model_validate_json(json.dumps(meta["configuration"]["tiny"])) == tiny
+
+
+def test_summary_is_json_without_extensions(made: summary.Summary) -> None:
+    assert json.loads(summary.dumps(made)) == made
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), np.float64("nan")])
+def test_a_number_that_is_not_finite_is_named(wrong: float) -> None:
+    with pytest.raises(EvaluationError, match=r"summary.scenarios.paper.0 is (nan|inf)"):
+        summary.check_finite({"scenarios": {"paper": [wrong]}})
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "summary.json"
+    summary.write_atomically(path, b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("evaluation.summary.os.replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        summary.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_a_clear_error(
+    comparison: Comparison, made: summary.Summary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("evaluation.summary.os.replace", full)
+    with pytest.raises(EvaluationError, match=r"cannot write the results to .*: No space left on device"):
+        outputs.write([comparison], made, tmp_path)
+    assert not (tmp_path / outputs.SUMMARY).exists()
+
+
+def test_episodes_are_one_row_each(comparison: Comparison, written: Path) -> None:
+    frame = pl.read_parquet(written / outputs.EPISODES)
+    assert frame.height == 3 * 5
+    assert {"scenario", "policy", "run", "chunk", "episode", "latency_vs_top_k", "reward"} <= set(frame.columns)
+    found = frame.filter(pl.col("policy") == "random")["latency_ms"].mean()
+    assert found == pytest.approx(comparison.results[2].estimates["latency_ms"].mean)
+
+
+def test_plots_are_not_empty(written: Path) -> None:
+    files = sorted(written.glob("*.png"))
+    assert {file.stem.removeprefix("tiny-") for file in files} == PLOTS
+    for file in files:
+        pixels = image.imread(file)
+        assert pixels.shape[1] > 800
+        assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 50
+
+
+def test_learning_curve_is_drawn_where_a_run_has_one(comparison: Comparison, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    agent = comparison.results[1]
+    trained = replace(agent, contender=replace(agent.contender, name="ppo", run_dirs=(run_dir,)))
+    with_run = replace(comparison, results=(comparison.results[0], trained))
+    assert "tiny-learning-curve" not in {plot.name for plot in plots.draw_all(with_run, tmp_path)}
+    (run_dir / "evaluations.csv").write_text("timesteps,reward,latency_ms\n0,0.5,9\n100000,1.25,8\n")
+    assert "tiny-learning-curve" in {plot.name for plot in plots.draw_all(with_run, tmp_path)}
+
+
+def test_a_policy_has_the_same_colour_in_every_comparison() -> None:
+    one, other = style.colors(["top-k", "ppo", "wdmoe"]), style.colors(["wdmoe", "ppo"])
+    assert (one["wdmoe"], one["ppo"]) == (other["wdmoe"], other["ppo"])
+    assert len(set(style.colors(["a", "b", "c", *POLICIES]).values())) == 6
+
+
+def test_devices_of_large_cells_are_shown_by_group(tiny: Scenario) -> None:
+    labels, group = device_groups(load_scenario("cell-64"))
+    assert labels == ["slow (×16)", "medium (×32)", "fast (×16)"]  # noqa: RUF001
+    assert np.bincount(group).tolist() == [16, 32, 16]
+    assert device_groups(tiny)[0] == list(tiny.device_names)
+
+
+def test_report_is_self_contained_and_names_every_policy(written: Path) -> None:
+    html = (written / outputs.REPORT).read_text()
+    sources = re.findall(r'(?:src|href)="([^"]{1,30})', html)
+    assert sum(source.startswith("data:image/png;base64,") for source in sources) == len(PLOTS)
+    assert all(source.startswith(("data:", "#")) for source in sources)
+    assert "url(" not in html
+    assert "@import" not in html
+    for policy in POLICIES:
+        assert f"<tr><th>{policy}</th>" in html
+    assert "$" not in re.sub(r'src="[^"]*"', "", html)
+
+
+def test_report_escapes_names(comparison: Comparison, plan: Plan) -> None:
+    result = comparison.results[0]
+    evil = replace(result, contender=replace(result.contender, name="<script>&"))
+    named = replace(comparison, results=(evil,))
+    html = report.render([named], {"tiny": []}, summary.build([named], plan, "x"))
+    assert "<script>" not in html
+    assert "&lt;script&gt;&amp;" in html
+
+
+def test_table_is_readable_at_120_columns(comparison: Comparison) -> None:
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(build_table(comparison))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 120
+    for policy in POLICIES:
+        assert sum(re.match(rf"\s*{re.escape(policy)}\s", line) is not None for line in lines) == 1
+    assert sum(line.count(" – ") for line in lines) == 6 * len(POLICIES)  # noqa: RUF001
+
+
+def test_scalars_and_rows_for_the_tracker(made: summary.Summary) -> None:
+    scalars = upload.scalars(made)
+    assert scalars["eval/tiny/top-k/reward"] == pytest.approx(1.0)
+    assert len(scalars) == 3 * len(METRICS)
+    columns, rows = upload.summary_rows(made)
+    assert [len(row) for row in rows] == [len(columns)] * 3
+
+
+def test_used_and_unwritable_directories(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(EvaluationError, match=r"already holds a summary.json: choose another --out, or pass --overw"):
+        outputs.prepare(tmp_path, overwrite=False)
+    outputs.prepare(tmp_path, overwrite=True)
+    with pytest.raises(EvaluationError, match="cannot write to --out"):
+        outputs.prepare(tmp_path / "summary.json" / "below", overwrite=False)

@@ -1,0 +1,140 @@
+"""Device features: documented, bounded, the same for permuted devices, and right where they can be worked out."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from toy import LINEAR, SMALL, preset, random_decision, toy
+
+from wdmoe_env import Simulator
+from wdmoe_env.features import FEATURES, LIMIT, PRICE_LEVELS, device_features
+from wdmoe_env.system import selection
+
+COLUMN = {name: index for index, name in enumerate(FEATURES)}
+
+
+def seen(scenario, num_envs=3, steps=2):
+    """Return an observation after some steps, and the simulator."""
+    simulator, rng = Simulator(scenario, num_envs), np.random.default_rng(0)
+    simulator.reset(0)
+    for _ in range(steps):
+        simulator.step(random_decision(scenario, num_envs, rng))
+    return simulator, simulator.observation
+
+
+def column(table, name):
+    return table[:, :, COLUMN[name]]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_features_are_finite_and_inside_their_limits(name):
+    scenario = preset(name)
+    _, observation = seen(scenario)
+    table = device_features(observation, scenario)
+    assert table.shape == (3, scenario.num_devices, len(FEATURES))
+    assert table.dtype == np.float32
+    assert np.isfinite(table).all()
+    assert np.abs(table).max() <= LIMIT
+    assert (np.abs(table) < LIMIT).mean() > 0.99
+
+
+@pytest.mark.parametrize("gain", [0.0, 1e-30, 1e-3])
+@pytest.mark.parametrize("load", [0.0, 0.95])
+@pytest.mark.parametrize("name", ["paper", "jetson"])
+def test_features_of_extreme_cells_are_finite(name, load, gain):
+    scenario = preset(name)
+    _, observation = seen(scenario)
+    weights = np.zeros_like(observation.gate_weights)
+    weights[..., 0], weights[..., 1] = 0.75, 0.25  # six devices without a token
+    extreme = replace(
+        observation,
+        gain_dl=np.full_like(observation.gain_dl, gain),
+        gain_ul=np.full_like(observation.gain_ul, gain),
+        load=np.full_like(observation.load, load),
+        last_device_time=np.zeros_like(observation.last_device_time),
+        gate_weights=weights,
+        routed=None,
+        plain=None,
+    )
+    table = device_features(extreme, scenario)
+    assert np.isfinite(table).all()
+    assert np.abs(table).max() <= LIMIT
+
+
+def test_one_device_in_outage_stands_out():
+    scenario = preset("paper")
+    _, observation = seen(scenario)
+    gain = observation.gain_ul.copy()
+    gain[:, 3] = 0.0
+    table = device_features(replace(observation, gain_ul=gain), scenario)
+    assert (column(table, "token_time").argmax(axis=1) == 3).all()
+    assert (column(table, "efficiency_ul")[:, 3] < 1e-3).all()
+    np.testing.assert_array_equal(column(table, "device_time")[:, 3], 1.0)
+
+
+@pytest.mark.parametrize("experts_per_device", [1, 2])
+def test_permuted_devices_permute_the_rows(experts_per_device):
+    devices = 6
+    alike = [{"name": "a", "count": devices, "compute": LINEAR}]
+    scenario = toy(devices, devices * experts_per_device, 3, tokens=20, devices=alike)
+    _, observation = seen(scenario)
+    order = np.random.default_rng(1).permutation(devices)
+    experts = np.concatenate([order + devices * k for k in range(experts_per_device)])
+    permuted = replace(
+        observation,
+        gain_dl=observation.gain_dl[:, order],
+        gain_ul=observation.gain_ul[:, order],
+        load=observation.load[:, order],
+        last_device_time=observation.last_device_time[:, order],
+        gate_weights=observation.gate_weights[:, :, experts],
+        routed=None,
+        plain=None,
+    )
+    expected = device_features(observation, scenario)[:, order]
+    np.testing.assert_allclose(device_features(permuted, scenario), expected, atol=1e-6)
+
+
+def test_the_routing_of_the_simulator_changes_nothing():
+    scenario = preset("paper")
+    _, observation = seen(scenario)
+    without = device_features(replace(observation, routed=None, plain=None), scenario)
+    np.testing.assert_array_equal(device_features(observation, scenario), without)
+
+
+def test_hand_checked_columns():
+    scenario = preset("paper")
+    simulator, observation = seen(scenario)
+    table = device_features(observation, scenario)
+    radio = scenario.radio_link
+    share = radio.bandwidth_hz / 8
+    snr = radio.bs_power_w * observation.gain_dl / (radio.noise_w_per_hz * share)
+    plain = selection.top_k(observation.gate_weights, 2)
+    tokens = plain.sum(axis=1)
+    np.testing.assert_allclose(column(table, "efficiency_dl"), np.log2(1 + snr) / 20, rtol=1e-5)
+    np.testing.assert_allclose(column(table, "load"), observation.load)
+    np.testing.assert_allclose(column(table, "tokens"), 0.5 * tokens / 16, rtol=1e-6)
+    np.testing.assert_allclose(column(table, "mass").mean(axis=1), 0.5, rtol=1e-5)
+    np.testing.assert_array_equal(column(table, "device_time").max(axis=1), 1.0)
+    np.testing.assert_allclose(column(table, "depth"), 2 / 31, rtol=1e-6)
+    last = observation.last_device_time
+    np.testing.assert_allclose(column(table, "last_device_time"), last / last.max(axis=1, keepdims=True), rtol=1e-6)
+    for price in PRICE_LEVELS:
+        dropped = (plain & (observation.gate_weights <= price)).sum(axis=1) / np.maximum(tokens, 1)
+        np.testing.assert_allclose(column(table, f"dropped_{price}"), dropped, atol=1e-6)
+    outcome = simulator.step(random_decision(scenario, 3, np.random.default_rng(0)))
+    expected = 0.5 * np.log10(outcome.metrics["latency_top_k"] / 1e-2)
+    np.testing.assert_allclose(column(table, "latency"), np.tile(expected[:, None], 8), rtol=1e-5)
+
+
+def test_compute_share_and_demand():
+    scenario = preset("jetson", load={"mean": 0.0, "std": 0.0, "thermal_slowdown": 0.0})
+    _, observation = seen(scenario)
+    table = device_features(observation, scenario)
+    tokens = selection.top_k(observation.gate_weights, 2).sum(axis=1)
+    model = scenario.compute_model
+    busy = np.where(tokens > 0, model.fixed_s + tokens * model.token_s, 0.0)
+    times = column(table, "device_time") * 10.0 ** (2.0 * column(table, "latency")) * 1e-2
+    np.testing.assert_allclose(column(table, "compute_share"), busy / times, rtol=1e-4)
+    sending = times - busy
+    expected = np.log(sending / sending.mean(axis=1, keepdims=True)) / 3.0
+    np.testing.assert_allclose(column(table, "demand"), expected, atol=1e-4)
