@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+DEMO := runs/demo
+DEMO_STEPS ?= 1500000
+
 .PHONY: test lint types unit demo format clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -21,6 +24,14 @@ types: $(VENV)/.ready
 
 unit: $(VENV)/.ready
 	$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered
+
+# Trains PPO on the paper's cell, compares it with the baselines, and draws one step.
+demo: $(VENV)/.ready
+	rm -rf $(DEMO)
+	$(BIN)/python train.py --scenario paper --algo ppo --timesteps $(DEMO_STEPS) --run-dir $(DEMO)/ppo
+	$(BIN)/python evaluate.py --scenario paper --policies top-k,top-k+bandwidth,wdmoe,dynamic-skipping,random,$(DEMO)/ppo \
+		--episodes 200 --out $(DEMO)/comparison --wandb offline
+	$(BIN)/python -m evaluation.snapshot --policy $(DEMO)/ppo --out $(DEMO)/step.png
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .

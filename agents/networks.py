@@ -73,7 +73,7 @@ class DeviceCritic(nn.Module):
         self.value = DeviceValue(width)
 
     def forward(self, flat: Tensor) -> Tensor:
-        table, action = flat.split([self.devices * self.features, self.devices * self.kinds], dim=1)
-        table = table.reshape(-1, self.devices, self.features)
-        action = action.reshape(-1, self.kinds, self.devices).transpose(1, 2)
+        seen = self.devices * self.features
+        table = flat[:, :seen].reshape(-1, self.devices, self.features)
+        action = flat[:, seen:].reshape(-1, self.kinds, self.devices).transpose(1, 2)
         return self.value(self.encoder(torch.cat([table, action], dim=-1)))

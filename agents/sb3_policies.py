@@ -55,19 +55,20 @@ class DevicePPOPolicy(ActorCriticPolicy):
 
     def __init__(self, *args: Any, width: int = 64, **kwargs: Any) -> None:
         self._width = width
-        super().__init__(*args, ortho_init=False, **kwargs)
+        super().__init__(*args, **{**kwargs, "ortho_init": False})
 
     def _build_mlp_extractor(self) -> None:
         devices, features, self._kinds = _sizes(self.observation_space, self.action_space)
         self._devices = devices
-        self.mlp_extractor = _ActorAndCritic(devices, features, self._width)
+        self.mlp_extractor: Any = _ActorAndCritic(devices, features, self._width)
 
     def _build(self, lr_schedule: Any) -> None:
         super()._build(lr_schedule)
-        self.action_net = DeviceHead(self._width, self._kinds, START)
-        self.value_net = DeviceValue(self._width)
+        self.action_net: Any = DeviceHead(self._width, self._kinds, START)
+        self.value_net: Any = DeviceValue(self._width)
         self.log_std = nn.Parameter(torch.full((self._kinds,), float(self.log_std_init)))
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        optimizer: Any = self.optimizer_class
+        self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
     def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
         mean = self.action_net(latent_pi)
@@ -80,10 +81,10 @@ class DeviceSACPolicy(SACPolicy):
 
     def __init__(self, *args: Any, width: int = 64, **kwargs: Any) -> None:
         self._width = width
-        super().__init__(*args, net_arch=[], **kwargs)
+        super().__init__(*args, **{**kwargs, "net_arch": []})
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
-        actor = super().make_actor(features_extractor)
+        actor: Any = super().make_actor(features_extractor)
         devices, features, kinds = _sizes(self.observation_space, self.action_space)
         actor.latent_pi = nn.Sequential(Unflatten(devices), DeviceEncoder(features, self._width))
         # The actor's actions go through tanh.

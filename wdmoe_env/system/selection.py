@@ -67,13 +67,13 @@ def by_expert(array: NDArray[Array]) -> NDArray[Array]:
 
 def routing(gate_weights: GateArray, selection: BoolArray) -> Routing:
     """Sum up a selection: (N, J, E) gate weights and (N, J, E) bool to a `Routing`."""
-    chosen = by_expert(selection)
-    used = chosen.view(np.uint8).sum(axis=1, dtype=np.uint8 if chosen.shape[1] < 256 else np.uint16)
+    chosen = by_expert(selection).astype(np.float32)
     kept = by_expert(gate_weights) * chosen
+    used = np.add.reduce(chosen, axis=1)
     ones = np.ones(chosen.shape[2], dtype=np.float32)
-    fraction = 1.0 / np.maximum(used, 1).astype(np.float32)
+    fraction = 1.0 / np.maximum(used, 1.0)
     return Routing(
-        tokens=tokens_per_expert(selection),
+        tokens=(chosen @ ones).astype(np.float64),
         mass=(kept @ ones).astype(np.float64),
         share=np.matmul(kept, fraction[:, :, None])[:, :, 0].astype(np.float64),
         fewest=int(used.min()),

@@ -1,0 +1,33 @@
+"""Pictures of a policy's steps."""
+
+import pytest
+from PIL import Image
+
+from evaluation.errors import EvaluationError
+from evaluation.snapshot import Options, draw
+
+
+@pytest.mark.parametrize(("suffix", "frames"), [("png", 1), ("gif", 2)])
+def test_a_picture_is_written(tmp_path, suffix, frames):
+    out = tmp_path / f"step.{suffix}"
+    draw(Options(out=out, policy="top-k+bandwidth", layer=1))
+    with Image.open(out) as picture:
+        assert picture.size[0] > 600
+        assert getattr(picture, "n_frames", 1) == frames
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer": 32}, "--layer is 32, expected 0 to 31"),
+        ({"policy": "tok-k"}, "tok-k"),
+        ({"scenario": "papr"}, "unknown scenario 'papr'"),
+        ({"out": "step.jpg"}, "expected a .png or .gif file"),
+    ],
+)
+def test_bad_input_is_named(tmp_path, options, message):
+    from pathlib import Path
+
+    given = {"out": tmp_path / "step.png", **options}
+    with pytest.raises(EvaluationError, match=message):
+        draw(Options(**{**given, "out": Path(given["out"])}))

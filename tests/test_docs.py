@@ -1,0 +1,136 @@
+"""The documentation is true: its Python runs, its links lead somewhere, and no scenario key is missing."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wdmoe_env
+from wdmoe_env import Scenario, simulator
+from wdmoe_env.gating.bank import gate_bank
+
+ROOT = Path(__file__).resolve().parents[1]
+GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted(
+    path
+    for path in ROOT.rglob("*.md")
+    if not any(part.startswith(".") or part in ("runs", "results", "build") for part in path.relative_to(ROOT).parts)
+)
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+NOT_RUN = re.compile(r"<!-- not run: .+ -->\s*$")
+FILE = re.compile(r"<!-- file: (\S+) -->\s*$")
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+SCENARIO_ROW = re.compile(r"^\| `([\w.\[\]]+)` \|[^|]*\|[^|]*\| ([^|]+) \|", re.MULTILINE)
+BANK_PASSES = 4
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    code: str
+    line: int
+    before: str
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """Every fenced block of a page, with the text before it."""
+    text = page.read_text(encoding="utf-8")
+    for found in FENCE.finditer(text):
+        yield Block(found[1], found[2], text.count("\n", 0, found.start()) + 1, text[: found.start()])
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def keys(node: dict[str, Any], defs: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, bool, Any]]:
+    """Every key of a JSON schema with its place, whether it is required, and its default."""
+    if "$ref" in node:
+        node = defs[node["$ref"].rsplit("/", 1)[-1]]
+    for name, value in node["properties"].items():
+        sections = [option for option in value.get("anyOf") or value.get("oneOf") or [value] if "$ref" in option]
+        if "$ref" in value.get("items", {}):
+            yield from keys(value["items"], defs, f"{prefix}{name}[].")
+        elif sections:
+            for section in sections:
+                yield from keys(section, defs, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", name in node.get("required", []), value.get("default")
+
+
+def scenario_keys() -> dict[str, tuple[bool, Any]]:
+    schema = Scenario.model_json_schema()
+    return {place: (required, default) for place, required, default in keys(schema, schema["$defs"])}
+
+
+@pytest.fixture
+def quick(monkeypatch, tmp_path):
+    """An empty folder to run in, and small banks of gate weights: they are quick to draw, and change nothing else."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+
+    def small_bank(gating, *rest):
+        return gate_bank(gating.model_copy(update={"bank_passes": min(gating.bank_passes, BANK_PASSES)}), *rest)
+
+    monkeypatch.setattr(simulator, "gate_bank", small_bank)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_python_in_the_documentation_runs(page, quick):
+    namespace: dict[str, Any] = {"__name__": "documentation"}
+    for block in blocks(page):
+        if named := FILE.search(block.before):
+            (quick / named[1]).write_text(block.code, encoding="utf-8")
+        elif block.language == "python" and not NOT_RUN.search(block.before):
+            # The empty lines make a traceback show the line of the page.
+            exec(compile("\n" * block.line + block.code, str(page), "exec"), namespace)
+
+
+def test_every_scenario_key_is_documented_with_its_default():
+    documented = dict(SCENARIO_ROW.findall((ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")))
+    known = scenario_keys()
+    assert set(documented) == set(known)
+    words = {None: "none", "": "empty"}
+    from_the_section = {"channel.shadowing.std_db", "channel.fading.kind"} | {
+        f"devices[].speed_m_s.{end}" for end in ("low", "high")
+    }  # required in a section that has a default itself
+    for place, (required, default) in known.items():
+        cell = documented[place].strip()
+        if place in from_the_section:
+            assert cell.startswith("`"), place
+        elif required:
+            assert cell == "required", place
+        else:
+            assert cell == words.get(default, f"`{default}`"), place
+
+
+def test_sections_have_the_defaults_that_are_documented():
+    data = wdmoe_env.load_scenario("paper").model_dump(mode="json")
+    del data["channel"]["shadowing"], data["channel"]["fading"]
+    scenario = Scenario.model_validate_json(Scenario(**_tuples(data)).model_dump_json())
+    assert (scenario.channel.shadowing.std_db, scenario.channel.fading.kind) == (0.0, "rayleigh")
+    speed = scenario.devices[0].speed_m_s
+    assert (speed.low, speed.high) == (0.0, 0.0)
+
+
+def _tuples(data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "devices": tuple(data["devices"])}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_relative_links_lead_somewhere(page):
+    prose = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for target in LINK.findall(prose):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{page.name}: {target}"
+        if anchor and file.suffix == ".md":
+            assert anchor in anchors(file), f"{page.name}: {target}"
