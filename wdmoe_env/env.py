@@ -25,7 +25,7 @@ class WDMoEEnv(gym.Env[Any, Any]):
         scenario: a preset's name, the path of a YAML file, or a Scenario.
         action: `native`, `token` or `price`; see `wdmoe_env.spaces`.
         observation: `dict`, `flat` or `device`.
-        split: `train` or `test`, which bank of gate weights to draw passes from.
+        split: `train`, `validation` or `test`, which bank of gate weights to draw passes from.
         overrides: scenario settings to replace, merged deeply.
         render_mode: None, `rgb_array` or `human`.
 
