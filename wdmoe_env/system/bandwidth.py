@@ -7,7 +7,8 @@ exceeds every bound as its bandwidth goes to 0. So there is one unknown T, with
 
 Newton's method on these equations, in the logarithms of b, of communication time and of T minus the largest computing
 time, where all of them are nearly straight lines: that is why few iterations reach machine precision, also where
-computation dominates. A link in outage is split as if its time were not capped at `outage_s`. Each step solves its one shared unknown in closed form; see docs/system-model.md.
+computation dominates. Each step solves its one shared unknown in closed form; see docs/system-model.md. A link in outage
+is split as if its time were not capped at `outage_s`.
 """
 
 from __future__ import annotations
