@@ -6,10 +6,13 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from agents.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Options:
     scenario: str | None = None
     """Preset, or path of a YAML file; default: paper."""
     timesteps: int = 1_000_000
-    """Environment steps to train for, all environments together."""
+    """Environment steps to train for, all environments together; the last update is finished."""
     num_envs: int = 256
     """Cells that are simulated side by side."""
     seed: int = 0
@@ -45,29 +48,46 @@ class Options:
 def main(options: Options) -> int:
     """Run, and return the exit status."""
     console = Console(stderr=True)
-    from agents.storage import StorageError
-
     try:
-        return _run(options, console)
-    except (ValueError, StorageError) as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        return 2
+        from agents.storage import StorageError
+        from agents.tracking import TrackingError
+
+        try:
+            return _run(options, console)
+        except (ValueError, StorageError, TrackingError) as error:
+            console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+            return 2
+    except KeyboardInterrupt:
+        console.print("interrupted at once; checkpoints that were saved before are intact", soft_wrap=True)
+        return 130
 
 
 def _run(options: Options, console: Console) -> int:
-    from agents import training
+    from agents import runs
     from wdmoe_env import load_scenario
 
     if options.resume is not None:
+        if options.run_dir is not None:
+            raise ValueError("--run-dir and --resume are given, expected one of them: a resumed run keeps its place")
         scenario = load_scenario(options.scenario) if options.scenario else None
-        return training.resume(options.resume, console, scenario)
-    for name in ("timesteps", "num_envs", "evaluate_every", "evaluate_episodes", "checkpoint_every"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} is {getattr(options, name)}, expected at least 1")
+        return runs.resume(options.resume, console, scenario)
+    plan = _plan(options)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    default = Path("runs") / f"{plan.scenario.name}-{options.algo}-{options.seed}-{stamp}"
+    return runs.start(plan, options.run_dir or default, console)
+
+
+def _plan(options: Options) -> Plan:
+    from agents.plan import Plan
+    from agents.settings import hyperparameters
+    from wdmoe_env import load_scenario
+
     scenario = load_scenario(options.scenario or "paper")
-    plan = training.Plan(
+    replaced = {name: int(value) if value.is_integer() else value for name, value in options.set.items()}
+    return Plan(
         algorithm=options.algo,
         scenario=scenario,
+        hyperparameters=hyperparameters(options.algo, scenario.name, **replaced),
         timesteps=options.timesteps,
         num_envs=options.num_envs,
         seed=options.seed,
@@ -75,11 +95,7 @@ def _run(options: Options, console: Console) -> int:
         evaluate_every=options.evaluate_every,
         evaluate_episodes=options.evaluate_episodes,
         checkpoint_every=options.checkpoint_every,
-        overrides={name: int(value) if value.is_integer() else value for name, value in options.set.items()},
     )
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    default = Path("runs") / f"{scenario.name}-{options.algo}-{options.seed}-{stamp}"
-    return training.start(plan, options.run_dir or default, console)
 
 
 if __name__ == "__main__":

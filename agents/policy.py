@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import stable_baselines3
 import torch
+from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 
-import wdmoe_env
 from agents.sb3_policies import DevicePPOPolicy, DeviceSACPolicy
+from agents.scenarios import saved_scenario, scenario_difference
 from agents.settings import Algorithm
-from agents.storage import StorageError, load_folder, save_folder
+from agents.storage import StorageError, check_same_form, load_folder, save_folder
 from wdmoe_env.interface import Decision, Observation
-from wdmoe_env.scenario import Scenario, load_scenario
+from wdmoe_env.provenance import versions
+from wdmoe_env.scenario import Scenario
 from wdmoe_env.spaces import action_codec, observation_codec
 
-BEST = "best"
+BEST, STEM = "best", "policy"
 POLICIES: dict[str, type[BasePolicy]] = {"ppo": DevicePPOPolicy, "sac": DeviceSACPolicy}
 
 
@@ -45,9 +48,9 @@ class TrainedPolicy:
                 f"policy {self.name!r} was trained in scenario {self.scenario.name!r}, not in this one: {difference}"
             )
 
-    def act(self, observation: Any) -> Any:
+    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
         """The action for each row of an encoded (N, U, F) observation, (N, A), within [-1, 1]."""
-        with torch.no_grad():
+        with torch.no_grad(), _one_thread():
             action = self._network._predict(torch.as_tensor(observation), deterministic=True)
         return np.clip(action.numpy().reshape(len(observation), -1), -1.0, 1.0)
 
@@ -56,39 +59,28 @@ class TrainedPolicy:
         return self._actions.decode(self.act(self._observations.encode(observation)), observation)
 
 
-def scenario_difference(trained: Scenario, other: Scenario) -> str | None:
-    """The first setting in which two scenarios differ, in words; names and descriptions do not count."""
-    ignored = {"name", "description"}
-    return _first_difference(trained.model_dump(exclude=ignored), other.model_dump(exclude=ignored), "")
-
-
-def _first_difference(trained: Any, other: Any, place: str) -> str | None:
-    if isinstance(trained, dict) and isinstance(other, dict):
-        for key in sorted(set(trained) | set(other)):
-            if found := _first_difference(trained.get(key), other.get(key), f"{place}.{key}" if place else key):
-                return found
-        return None
-    return None if trained == other else f"{place} was {trained!r:.60}, and is {other!r:.60} here"
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Networks this small are 20 times slower where threads wait for each other; other models here keep theirs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def save_policy(folder: Path, algorithm: Algorithm, network: BasePolicy, width: int, scenario: Scenario) -> None:
     """Save what `load` needs; the folder is replaced as a whole."""
-    tensors = network.state_dict()
-    if algorithm == "sac":
-        tensors = {name: tensor for name, tensor in tensors.items() if name.startswith("actor.")}
     data = {
         "algorithm": algorithm,
         "width": width,
         "scenario": scenario.model_dump(mode="json"),
         "action": "price",
         "observation": "device",
-        "versions": {
-            "wdmoe_env": wdmoe_env.__version__,
-            "torch": torch.__version__,
-            "stable_baselines3": stable_baselines3.__version__,
-        },
+        "versions": versions(),
     }
-    save_folder(folder, tensors, data)
+    save_folder(folder, STEM, _weights(algorithm, network), data)
 
 
 def load(run_dir: str | Path) -> TrainedPolicy:
@@ -97,31 +89,32 @@ def load(run_dir: str | Path) -> TrainedPolicy:
     Raises:
         StorageError: there is no policy, or it is broken, or of another version; the message names the file.
     """
-    folder = Path(run_dir) / BEST
-    if not Path(run_dir).is_dir():
+    path = Path(run_dir)
+    if not path.is_dir():
         raise StorageError(f"{run_dir} is not a folder, expected the run directory of train.py")
-    tensors, data = load_folder(folder)
-    if data.get("algorithm") not in POLICIES:
-        raise StorageError(f"{folder}/data.json: algorithm is {data.get('algorithm')!r}, expected ppo or sac")
+    file = path / BEST / f"{STEM}.json"
+    tensors, data = load_folder(path / BEST, STEM)
+    algorithm = data.get("algorithm")
+    if not isinstance(algorithm, str) or algorithm not in POLICIES:
+        raise StorageError(f"{file}: algorithm is {algorithm!r:.60}, expected one of {', '.join(POLICIES)}")
+    scenario = saved_scenario(data.get("scenario"), str(file))
     try:
-        scenario = load_scenario(Scenario.model_validate_json(_json(data["scenario"])))
-        network = _network(data["algorithm"], int(data["width"]), scenario)
-        missing, unexpected = network.load_state_dict(tensors, strict=False)
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise StorageError(f"{folder} does not fit this version of the project: {error}") from error
-    missing = [name for name in missing if data["algorithm"] == "ppo" or name.startswith("actor.")]
-    if missing or unexpected:
-        raise StorageError(f"{folder}/tensors.safetensors lacks or has too much: {[*missing, *unexpected][:3]}")
-    return TrainedPolicy(Path(run_dir).name, network, scenario)
+        network = _network(algorithm, int(data["width"]), scenario)
+        check_same_form(tensors, _weights(algorithm, network), "policy")
+        network.load_state_dict(tensors, strict=False)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise StorageError(f"{file.parent} does not fit this version of the project: {error}") from error
+    return TrainedPolicy(path.resolve().name, network, scenario)
+
+
+def _weights(algorithm: str, network: BasePolicy) -> dict[str, torch.Tensor]:
+    """What deciding needs: all of PPO's policy, SAC's actor without its critics."""
+    prefix = "actor." if algorithm == "sac" else ""
+    return {name: tensor for name, tensor in network.state_dict().items() if name.startswith(prefix)}
 
 
 def _network(algorithm: str, width: int, scenario: Scenario) -> BasePolicy:
     spaces = observation_codec("device", scenario).space, action_codec("price", scenario).space
     network: Any = POLICIES[algorithm]
-    return network(*spaces, lambda _: 0.0, width=width)
-
-
-def _json(data: Any) -> str:
-    import json
-
-    return json.dumps(data)
+    made: BasePolicy = network(*spaces, lambda _: 0.0, width=width)
+    return made

@@ -2,25 +2,62 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import yaml
 
 Algorithm = Literal["ppo", "sac"]
 FOLDER = Path(__file__).parent / "hyperparameters"
+RANGES: Final[dict[str, tuple[float, float]]] = {
+    "width": (1, 4096),
+    "learning_rate": (0, 1),
+    "learning_rate_end": (0, 1),
+    "rollout": (2, inf),
+    "batch_size": (2, inf),
+    "n_epochs": (1, inf),
+    "gamma": (0, 1),
+    "gae_lambda": (0, 1),
+    "clip_range": (0, inf),
+    "ent_coef": (0, inf),
+    "vf_coef": (0, inf),
+    "max_grad_norm": (0, inf),
+    "log_std_init": (-20, 2),
+    "buffer_size": (1, inf),
+    "learning_starts": (0, inf),
+    "tau": (0, 1),
+    "gradient_steps": (1, inf),
+}
+"""Least and greatest value of a hyperparameter, both allowed."""
 
 
 def hyperparameters(algorithm: Algorithm, scenario_name: str, **overrides: Any) -> dict[str, Any]:
     """Defaults of the algorithm, then the scenario's own, then `overrides`.
 
     Raises:
-        ValueError: the algorithm or a key is unknown.
+        ValueError: the algorithm or a key is unknown, or a value is of the wrong type or out of range.
     """
     if algorithm not in get_args(Algorithm):
         raise ValueError(f"algo is {algorithm!r}, expected one of {', '.join(get_args(Algorithm))}")
     table = yaml.safe_load((FOLDER / f"{algorithm}.yaml").read_text(encoding="utf-8"))
     known = table["default"]
-    if unknown := sorted(set(overrides) - set(known)):
+    settings = {**known, **table.get(scenario_name, {}), **overrides}
+    if unknown := sorted(set(settings) - set(known)):
         raise ValueError(f"unknown hyperparameter {unknown[0]!r} of {algorithm}, expected one of {', '.join(known)}")
-    return {**known, **table.get(scenario_name, {}), **overrides}
+    for name, value in settings.items():
+        _check(name, value, known[name])
+    return settings
+
+
+def _check(name: str, value: Any, default: Any) -> None:
+    if isinstance(default, str) and isinstance(value, str):
+        return
+    low, high = RANGES.get(name, (-inf, inf))
+    whole = isinstance(default, int)
+    fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    # Written so that NaN fails it too.
+    if not (fits and low <= value <= high and abs(value) < inf):
+        kind = "a whole number" if whole else "a number"
+        limits = f"from {low:g} to {high:g}" if high < inf else f"of at least {low:g}"
+        raise ValueError(f"hyperparameter {name} is {value!r}, expected {kind} {limits}")

@@ -1,7 +1,7 @@
 """Saving without surprises: tensors as safetensors, everything else as JSON; loading executes nothing.
 
-A save is a folder that appears whole or not at all: it is written under another name, flushed, checked by a digest
-and renamed. An interruption or a full disk leaves what was there before.
+A save is a folder that appears whole or not at all: it is written under another name, flushed, sealed by a digest over
+both files and renamed. An interruption or a full disk leaves what was there before.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
@@ -22,26 +21,29 @@ from safetensors.torch import save as dump_tensors
 from torch import Tensor
 
 FORMAT = 1
+READS = 50
+"""How often a folder is read that somebody is replacing meanwhile."""
 
 
 class StorageError(Exception):
     """A save failed, or what should be loaded is missing, broken or foreign; the message says which and what to do."""
 
 
-def save_folder(folder: Path, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
-    """Write `tensors.safetensors` and `data.json` to `folder`, in the place of what it held.
+def save_folder(folder: Path, stem: str, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
+    """Write `STEM.safetensors` and `STEM.json` to `folder`, in the place of what it held.
 
     Raises:
-        StorageError: the disk is full or not writable; `folder` is as it was.
+        StorageError: a value is not finite, or the disk is full or not writable; `folder` is as it was.
     """
-    part, old = folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")
+    _check_finite(tensors, f"could not save {folder}")
+    part, old = _part(folder), _old(folder)
     blob = dump_tensors({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
-    text = json.dumps({"format": FORMAT, "sha256": hashlib.sha256(blob).hexdigest(), **data}, indent=1)
+    sealed = {"format": FORMAT, "sha256": _digest(blob, data), **data}
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        _write(part / "tensors.safetensors", blob)
-        _write(part / "data.json", text.encode())
+        _write(part / f"{stem}.safetensors", blob)
+        _write(part / f"{stem}.json", json.dumps(sealed, indent=1).encode())
         if folder.exists():
             shutil.rmtree(old, ignore_errors=True)
             os.replace(folder, old)
@@ -54,6 +56,70 @@ def save_folder(folder: Path, tensors: Mapping[str, Tensor], data: Mapping[str, 
         raise StorageError(f"could not save {folder}: {error}; what was saved before is intact") from error
 
 
+def load_folder(folder: Path, stem: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_folder` wrote, also while it is being replaced or after that was cut short.
+
+    Raises:
+        StorageError: a file is missing, cut short, changed, of another format, or holds values that are not finite.
+    """
+    for _ in range(READS):
+        found = _current(folder)
+        before = _identity(found)
+        try:
+            return _read(found, stem)
+        except StorageError:
+            if _current(folder) == found and _identity(found) == before:
+                raise
+    return _read(_current(folder), stem)
+
+
+def tidy(parent: Path) -> None:
+    """Clear what an interrupted save left in `parent`: finish or undo the replacement of a folder."""
+    try:
+        for old in parent.glob(".*.old"):
+            folder = parent / old.name.removeprefix(".").removesuffix(".old")
+            shutil.rmtree(old) if folder.exists() else os.replace(old, folder)
+        for part in parent.glob(".*.part"):
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
+    except OSError as error:
+        raise StorageError(f"{parent} cannot be tidied: {error}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or none."""
+    part = _part(path)
+    try:
+        _write(part, text.encode())
+        os.replace(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def check_same_form(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
+    """Compare names, shapes and types: torch would convert or broadcast what does not fit.
+
+    Raises:
+        ValueError: they differ; names the first tensor that does.
+    """
+    for name in sorted({*found, *expected}):
+        if name not in expected or name not in found:
+            raise ValueError(f"{what} {'has no' if name not in found else 'has an unknown'} {name}")
+        have, want = found[name], expected[name]
+        if (have.shape, have.dtype) != (want.shape, want.dtype):
+            raise ValueError(
+                f"{what} {name} is {tuple(have.shape)} {have.dtype}, expected {tuple(want.shape)} {want.dtype}"
+            )
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
 def _write(path: Path, blob: bytes) -> None:
     with path.open("wb") as file:
         file.write(blob)
@@ -61,62 +127,48 @@ def _write(path: Path, blob: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_folder` wrote.
+def _digest(blob: bytes, data: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(blob)
+    digest.update(json.dumps(data, sort_keys=True).encode())
+    return digest.hexdigest()
 
-    Raises:
-        StorageError: a file is missing, cut short, changed, of another format, or holds values that are not finite.
-    """
-    old = folder.with_name(f".{folder.name}.old")
-    if not folder.exists() and old.exists():  # killed between the two renames
-        folder = old
-    tensor_file, data_file = folder / "tensors.safetensors", folder / "data.json"
+
+def _current(folder: Path) -> Path:
+    """The folder, or what it held before where only the first of two renames was done."""
+    return _old(folder) if not folder.exists() and _old(folder).exists() else folder
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _read(folder: Path, stem: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensor_file, data_file = folder / f"{stem}.safetensors", folder / f"{stem}.json"
     try:
         data = json.loads(data_file.read_text(encoding="utf-8"))
         blob = tensor_file.read_bytes()
     except OSError as error:
         raise StorageError(f"{error.filename} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StorageError(f"{data_file} is broken: {error}") from error
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        found = data.get("format") if isinstance(data, dict) else type(data).__name__
-        raise StorageError(f"{data_file} has format {found!r}, expected {FORMAT}")
-    if hashlib.sha256(blob).hexdigest() != data.get("sha256"):
-        raise StorageError(f"{tensor_file} is broken: it differs from the digest in {data_file.name}")
+    version = data.pop("format", None) if isinstance(data, dict) else type(data).__name__
+    if version != FORMAT:
+        raise StorageError(f"{data_file} has format {version!r}, expected {FORMAT}")
+    if data.pop("sha256", None) != _digest(blob, data):
+        raise StorageError(f"{tensor_file} or {data_file.name} is broken: they do not match the digest of the save")
     try:
         tensors = parse_tensors(blob)
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise StorageError(f"{tensor_file} is not a safetensors file: {error}") from error
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise StorageError(f"{tensor_file}: {name} holds values that are not finite")
+    _check_finite(tensors, str(tensor_file))
     return tensors, data
 
 
-def flatten(tree: Any, prefix: str, tensors: dict[str, Tensor]) -> Any:
-    """Move the tensors and arrays of a tree into `tensors`; return the rest, fit for JSON, with references to them."""
-    if isinstance(tree, (Tensor, np.ndarray)):
-        tensors[prefix] = tree if isinstance(tree, Tensor) else _as_tensor(tree)
-        return {"__tensor__": prefix, "complex": bool(np.iscomplexobj(tree)) if isinstance(tree, np.ndarray) else False}
-    if isinstance(tree, Mapping):
-        return {str(key): flatten(value, f"{prefix}.{key}", tensors) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return [flatten(value, f"{prefix}.{index}", tensors) for index, value in enumerate(tree)]
-    return tree
-
-
-def unflatten(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """Put the tensors back into what `flatten` returned; all of them come back as tensors."""
-    if isinstance(tree, dict) and "__tensor__" in tree:
-        tensor = tensors[tree["__tensor__"]]
-        return torch.view_as_complex(tensor) if tree["complex"] else tensor
-    if isinstance(tree, dict):
-        return {key: unflatten(value, tensors) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [unflatten(value, tensors) for value in tree]
-    return tree
-
-
-def _as_tensor(array: np.ndarray[Any, Any]) -> Tensor:
-    tensor = torch.from_numpy(np.array(array, order="C"))
-    return torch.view_as_real(tensor).contiguous() if tensor.is_complex() else tensor
+def _check_finite(tensors: Mapping[str, Tensor], place: str) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise StorageError(f"{place}: {name} holds values that are not finite")

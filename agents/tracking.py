@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 WandbMode = Literal["offline", "online", "disabled"]
 PROJECT = "wdmoe-gym"
+
+
+class TrackingError(Exception):
+    """Weights & Biases is missing or does not start; the message says what to do."""
 
 
 class Tracker(Protocol):
@@ -27,7 +34,7 @@ class Tracker(Protocol):
     def artifact(self, path: Path, name: str, kind: str) -> None:
         """Log a file or a folder as an artifact."""
 
-    def finish(self) -> str | None:
+    def finish(self, failed: bool = False) -> str | None:
         """End the run; return the command that uploads it, if it is offline."""
 
 
@@ -40,7 +47,7 @@ class NoTracker:
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None: ...
     def images(self, pictures: Mapping[str, Path]) -> None: ...
     def artifact(self, path: Path, name: str, kind: str) -> None: ...
-    def finish(self) -> str | None:
+    def finish(self, failed: bool = False) -> str | None:
         return None
 
 
@@ -70,14 +77,18 @@ class WandbTracker:
     def artifact(self, path: Path, name: str, kind: str) -> None:
         import wandb
 
-        artifact = wandb.Artifact(name, type=kind)
+        artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", name, flags=re.ASCII), type=kind)
         artifact.add_dir(str(path)) if path.is_dir() else artifact.add_file(str(path))
         self._run.log_artifact(artifact)
 
-    def finish(self) -> str | None:
+    def finish(self, failed: bool = False) -> str | None:
         offline, folder = self._run.settings.mode == "offline", Path(self._run.dir).parent
-        self._run.finish()
-        return f"wandb sync --append {folder}" if offline else None
+        self._run.finish(exit_code=1 if failed else 0)
+        if not offline:
+            return None
+        # A run that was resumed has a folder for each time.
+        parts = sorted(str(path) for path in folder.parent.glob(f"offline-run-*-{self.run_id}"))
+        return shlex.join(["wandb", "sync", *(parts or [str(folder)])])
 
 
 def start_run(
@@ -90,14 +101,24 @@ def start_run(
     run_id: str | None = None,
     name: str | None = None,
 ) -> Tracker:
-    """Start a run, or go on with `run_id`; `disabled` needs no wandb."""
+    """Start a run, or go on with `run_id`; `disabled` needs no wandb.
+
+    Raises:
+        TrackingError: wandb is not installed, nobody is logged in, or the directory cannot be written.
+    """
     if mode == "disabled":
         return NoTracker()
-    import wandb
-
-    settings = wandb.Settings(silent=True, console="off")
-    return WandbTracker(
-        wandb.init(
+    try:
+        import wandb
+    except ModuleNotFoundError as error:
+        raise TrackingError("wandb is not installed: pip install wandb, or choose --wandb disabled") from error
+    # It takes this folder `agents` for a package of that name, and advertises.
+    os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")
+    # Offline there is nothing to see but the command that uploads, which `finish` returns.
+    settings = wandb.Settings(silent=mode == "offline", console="off")
+    try:
+        wandb.setup(settings)
+        run = wandb.init(
             project=project,
             mode=mode,
             dir=str(run_dir),
@@ -108,4 +129,9 @@ def start_run(
             resume="allow" if run_id else None,
             settings=settings,
         )
-    )
+    except (wandb.Error, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise TrackingError(
+            f"Weights & Biases did not start: {reason} Run `wandb login`, or choose --wandb offline or disabled"
+        ) from error
+    return WandbTracker(run)

@@ -15,8 +15,8 @@ import polars as pl
 from evaluation.comparison import METRICS, Comparison, Result
 from evaluation.errors import EvaluationError
 from evaluation.plan import Plan
-from evaluation.provenance import git_revision, versions
 from evaluation.runner import EPISODE_METRICS
+from wdmoe_env.provenance import git_revision, versions
 
 Summary = dict[str, Any]
 

@@ -175,6 +175,17 @@ def load_scenario(source: str | Path | Scenario, **overrides: Any) -> Scenario:
     return _validate(merge(data, overrides), origin)
 
 
+def scenario_from(data: Any) -> Scenario:
+    """Build a Scenario from what `model_dump(mode="json")` gave.
+
+    Raises:
+        ValueError: a key or a value is wrong.
+    """
+    if not isinstance(data, dict):
+        raise ValueError(f"a scenario is a {type(data).__name__}, expected a mapping of scenario keys")
+    return _validate(data, f"scenario {data.get('name')!r}")
+
+
 def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return `base` with `overrides` merged in; mappings merge key by key, everything else is replaced."""
     merged = dict(base)

@@ -5,10 +5,10 @@ exceeds every bound as its bandwidth goes to 0. So there is one unknown T, with
 
     n_u * t_comm[u](b_u) + c_u = T  for every loaded device,  and  sum of b_u = B.
 
-Newton's method on these equations, in the logarithms of b, of communication time and of T minus the largest computing
+Newton's method on these equations, in the logarithms of b, of communication time and of T minus the largest compute
 time, where all of them are nearly straight lines: that is why few iterations reach machine precision, also where
-computation dominates. Each step solves its one shared unknown in closed form; see docs/system-model.md. A link in outage
-is split as if its time were not capped at `outage_s`.
+computation dominates. Each step solves its one shared unknown in closed form; see docs/system-model.md. A link in
+outage is split as if its time were not capped at `outage_s`.
 """
 
 from __future__ import annotations

@@ -7,14 +7,15 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import wdmoe_env
+from wdmoe_env.version import __version__
 
 PACKAGES = ("numpy", "scipy", "gymnasium", "pydantic", "torch", "stable-baselines3", "polars", "matplotlib")
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def versions() -> dict[str, str]:
     """Versions of Python, of this project and of the packages that a result depends on, where they are installed."""
-    found = {"python": platform.python_version(), "wdmoe-env": wdmoe_env.__version__}
+    found = {"python": platform.python_version(), "wdmoe-env": __version__}
     for package in PACKAGES:
         try:
             found[package] = version(package)
@@ -25,10 +26,12 @@ def versions() -> dict[str, str]:
 
 def git_revision() -> str | None:
     """Revision of the checkout, ending in `-dirty` where files were changed since; None outside of a checkout."""
+    if not (ROOT / ".git").exists():  # installed: a repository around it is somebody else's
+        return None
     command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
         done = subprocess.run(  # noqa: S603 - fixed words
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=30
+            command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -1,0 +1,63 @@
+"""Start a training run in a new directory, or go on with one."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from agents.plan import Plan, plan_from
+from agents.run_dir import CONFIG, RunDir
+from agents.scenarios import scenario_difference
+from agents.stop import Stop
+from agents.storage import StorageError
+from agents.tracking import TrackingError
+from agents.training import Trainer
+from wdmoe_env.scenario import Scenario
+
+
+def start(plan: Plan, path: Path, console: Console) -> int:
+    """Train in a new directory. Returns the process's exit status.
+
+    Raises:
+        StorageError: the directory is used already, or cannot be written.
+        TrackingError: Weights & Biases does not start.
+        ValueError: training diverged.
+    """
+    run = RunDir(path)
+    run.check_unused()
+    with Stop().listening() as stop:
+        trainer = Trainer(plan, run, console)
+        # Only now: a plan that cannot be built leaves no directory behind.
+        run.create({**trainer.config(), "command": shlex.join(["python", *sys.argv])})
+        try:
+            trainer.track()
+        except TrackingError:
+            run.discard()
+            raise
+        return trainer.train(stop)
+
+
+def resume(path: Path, console: Console, scenario: Scenario | None = None) -> int:
+    """Go on with the run in a directory; a scenario, if one is given, must be the run's own.
+
+    Raises:
+        StorageError: there is no run, its checkpoint is missing or broken, or the scenario is another one.
+        TrackingError: Weights & Biases does not start.
+        ValueError: training diverged.
+    """
+    run = RunDir(path)
+    plan = plan_from(run.config(), path / CONFIG)
+    if scenario is not None and (difference := scenario_difference(plan.scenario, scenario)):
+        raise StorageError(f"{path} was started with another scenario: {difference}")
+    with Stop().listening() as stop:
+        trainer = Trainer(plan, run, console)
+        trainer.restore()
+        if trainer.finished:
+            trainer.say(f"{path} is already finished: {trainer.steps:,} steps; start a new run to train longer")
+            return 0
+        trainer.say(f"resuming {path} at {trainer.steps:,} of {plan.timesteps:,} steps")
+        trainer.track()
+        return trainer.train(stop)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import io
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rich.console import Console
+
+from agents import training
+from agents.plan import Plan
+from agents.settings import hyperparameters
+from wdmoe_env import Scenario, load_scenario
+
+# Doctests are looked for in every file; two that are called conftest cannot both be imported for it.
+collect_ignore = ["conftest.py"]
+
+SMALL: dict[str, dict[str, Any]] = {
+    "ppo": {"width": 8, "rollout": 32, "batch_size": 16, "n_epochs": 2},
+    "sac": {"width": 8, "buffer_size": 4096, "learning_starts": 2100, "batch_size": 16, "gradient_steps": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Scenario:
+    return load_scenario("paper", name="tiny", model={"layers": 2}, traffic={"tokens": 8}, gating={"bank_passes": 4})
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tiny: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("scenario") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny.model_dump(mode="json")))
+    return path
+
+
+@pytest.fixture
+def make_plan(tiny: Scenario) -> Callable[..., Plan]:
+    def make(algorithm: Any = "ppo", **changes: Any) -> Plan:
+        settings = hyperparameters(algorithm, "paper", **{**SMALL[algorithm], **changes.pop("settings", {})})
+        # A chunk is a rollout of 32 for PPO, and 2048 steps for SAC, whose first ones act at random.
+        chunk = 32 if algorithm == "ppo" else 2048
+        values: dict[str, Any] = {
+            "timesteps": 4 * chunk,
+            "num_envs": 4 if algorithm == "ppo" else 64,
+            "evaluate_every": chunk,
+            "evaluate_episodes": 3,
+            "checkpoint_every": 100 * chunk,
+            **changes,
+        }
+        return Plan(algorithm, tiny, settings, seed=5, wandb="disabled", **values)
+
+    return make
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), width=300)
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Press Ctrl-C during the n-th chunk."""
+
+    def stop(chunks: int) -> None:
+        calls, real = iter(range(1, 1000)), training.Trainer._chunk
+
+        def chunk(self: training.Trainer) -> None:
+            real(self)
+            if next(calls) == chunks:
+                signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(training.Trainer, "_chunk", chunk)
+
+    return stop

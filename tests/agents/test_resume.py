@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from run_files import assert_same_run, table, text
+
+from agents import runs, training
+from agents.plan import Plan
+
+Make = Callable[..., Plan]
+
+
+# SAC's buffer is full and overwritten from the third chunk on; it acts at random through all of the first.
+@pytest.mark.parametrize(("algorithm", "chunks"), [("ppo", 1), ("ppo", 3), ("sac", 1), ("sac", 3)])
+def test_resumed_equals_uninterrupted(
+    make_plan: Make,
+    tmp_path: Path,
+    console: Console,
+    stop_after: Any,
+    algorithm: str,
+    chunks: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan, (whole, halves) = make_plan(algorithm), (tmp_path / "whole", tmp_path / "halves")
+    assert runs.start(plan, whole, console) == 0
+    stop_after(chunks)
+    assert runs.start(plan, halves, console) == 130
+    assert "stopped by SIGINT" in text(console)
+    assert len(table(halves / "metrics.csv")) == chunks
+    monkeypatch.undo()
+    torch.manual_seed(99)
+    assert runs.resume(halves, console) == 0
+    assert f"resuming {halves} at {chunks * plan.timesteps // 4:,} of" in text(console)
+    assert_same_run(whole, halves)
+    assert len(table(whole / "metrics.csv")) == 4
+    assert len(table(whole / "evaluations.csv")) == 5
+
+
+def test_killed_after_a_checkpoint(make_plan: Make, tmp_path: Path, console: Console, monkeypatch: Any) -> None:
+    plan, (whole, killed) = make_plan(checkpoint_every=64), (tmp_path / "whole", tmp_path / "killed")
+    runs.start(plan, whole, console)
+    calls, real = iter(range(100)), training.Trainer._chunk
+
+    def dies(self: Any) -> None:
+        real(self)
+        if next(calls) == 2:
+            raise SystemExit("killed")
+
+    monkeypatch.setattr(training.Trainer, "_chunk", dies)
+    with pytest.raises(SystemExit):
+        runs.start(plan, killed, console)
+    monkeypatch.undo()
+    with (killed / "metrics.csv").open("a") as file:
+        file.write("128,0.")
+    assert len(table(killed / "evaluations.csv")) == 3
+    assert runs.resume(killed, console) == 0
+    assert_same_run(whole, killed)
+
+
+def test_stopped_before_the_first_step(make_plan: Make, tmp_path: Path, console: Console, monkeypatch: Any) -> None:
+    plan, (whole, halves) = make_plan(), (tmp_path / "whole", tmp_path / "halves")
+    runs.start(plan, whole, console)
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Trainer, "track", lambda self: signal.raise_signal(signal.SIGTERM))
+        assert runs.start(plan, halves, console) == 143
+    assert "stopped by SIGTERM after 0 steps; checkpoint saved" in text(console)
+    assert runs.resume(halves, console) == 0
+    assert_same_run(whole, halves)
+
+
+def test_hyperparameters_stay_what_they_were(
+    make_plan: Make, tmp_path: Path, console: Console, stop_after: Any
+) -> None:
+    plan = make_plan(settings={"gamma": 0.25})
+    stop_after(1)
+    runs.start(plan, tmp_path / "run", console)
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert config["hyperparameters"] == plan.hyperparameters
+    assert {"versions", "git_revision", "command", "scenario", "seed"} <= set(config)
+
+
+def test_finished_run(make_plan: Make, tmp_path: Path, console: Console) -> None:
+    run = tmp_path / "run"
+    runs.start(make_plan(), run, console)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert runs.resume(run, console) == 0
+    assert "already finished: 128 steps; start a new run" in text(console)
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
