@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evaluation.comparison import METRICS
+from evaluation.errors import EvaluationError
 from evaluation.outputs import EPISODES, REPORT, SUMMARY
 from evaluation.plots import Plot
 from evaluation.summary import Summary
@@ -17,12 +18,19 @@ WandbMode = Literal["disabled", "offline", "online"]
 def upload(
     mode: WandbMode, project: str, summary: Summary, plots: Mapping[str, Sequence[Plot]], out: Path
 ) -> str | None:
-    """Log the table, every plot, every metric and the files; return the command that syncs an offline run."""
+    """Log the table, every plot, every metric and the files; return the command that syncs an offline run.
+
+    Raises:
+        EvaluationError: Weights & Biases does not start.
+    """
     from agents import tracking
 
-    run = tracking.start_run(
-        mode, project=project, config=summary["meta"], run_dir=out, job_type="evaluation", name=out.name
-    )
+    try:
+        run = tracking.start_run(
+            mode, project=project, config=summary["meta"], run_dir=out, job_type="evaluation", name=out.name
+        )
+    except tracking.TrackingError as error:
+        raise EvaluationError(f"the results are in {out}, but were not logged: {error}") from error
     run.log(scalars(summary), step=0)
     run.table("eval/summary", *summary_rows(summary))
     run.images({f"eval/{plot.name}": plot.path for drawn in plots.values() for plot in drawn})
