@@ -39,7 +39,7 @@ class Options:
 
     scenario: str = "paper"
     """Scenarios, separated by commas: names of presets or YAML files."""
-    policies: str = "top-k,top-k+bandwidth,wdmoe,random"
+    policies: str = "top-k,top-k+bandwidth,wdmoe,dynamic-skipping,random"
     """Baselines or directories of trained runs, separated by commas; LABEL=POLICY gives one another name."""
     episodes: int = 200
     """Held-out episodes for each policy."""

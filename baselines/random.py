@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 import numpy as np
 
 from baselines.policy import Baseline
@@ -16,7 +18,8 @@ class Random(Baseline):
     The shares of the band are uniformly distributed over all splits (a flat Dirichlet distribution).
 
     Args:
-        seed: what `reset` starts the random numbers with, so that every run after it is the same.
+        seed: starts the random numbers, together with the first gate weights after `reset`: the same episodes meet
+            the same numbers again, and other episodes others.
     """
 
     name = "random"
@@ -26,20 +29,22 @@ class Random(Baseline):
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ValueError(f"seed is {seed!r}, expected a whole number of at least 0")
         self.seed = seed
-        self._rng = np.random.default_rng(seed)
+        self._rng: np.random.Generator | None = None
 
     def reset(self, scenario: Scenario, num_envs: int) -> None:
         super().reset(scenario, num_envs)
-        self._rng = np.random.default_rng(self.seed)
+        self._rng = None
 
     def decide(self, observation: Observation) -> Decision:
-        chosen = self._subset(selection.routed(observation, self.scenario.model.top_k))
+        if self._rng is None:
+            self._rng = np.random.default_rng([self.seed, crc32(observation.gate_weights.tobytes())])
+        chosen = self._subset(selection.routed(observation, self.scenario.model.top_k), self._rng)
         share = self._rng.dirichlet(np.ones(self.scenario.num_devices), size=len(chosen))
         return Decision(chosen, share * self.scenario.radio.bandwidth_hz)
 
-    def _subset(self, plain: BoolArray) -> BoolArray:
+    def _subset(self, plain: BoolArray, rng: np.random.Generator) -> BoolArray:
         """Read the bits of one random number a token, not 0, as which of its (N, J, E) top-K experts it keeps."""
         experts = selection.by_expert(plain)
-        code = self._rng.integers(1, 1 << self.scenario.model.top_k, size=(len(experts), 1, experts.shape[2]))
+        code = rng.integers(1, 1 << self.scenario.model.top_k, size=(len(experts), 1, experts.shape[2]))
         rank = np.maximum(np.cumsum(experts, axis=1) - 1, 0)
         return (experts & ((code >> rank) & 1).astype(np.bool_)).swapaxes(1, 2)

@@ -82,7 +82,8 @@ def _reference() -> Contender:
 
 def _result(contender: Contender, runs: tuple[PolicyRun, ...], plain: FloatArray) -> Result:
     ratio = tuple(paired_ratio(run.episodes["latency_ms"], plain) for run in runs)
-    estimates = {name: estimate([run.episodes[name] for run in runs]) for name in EPISODE_METRICS}
+    passes = runs[0].passes
+    estimates = {name: estimate([run.episodes[name] for run in runs], clusters=passes) for name in EPISODE_METRICS}
     estimates["decision_us"] = estimate([run.decision_us for run in runs], shared=False)
-    estimates["latency_vs_top_k"] = estimate(ratio)
+    estimates["latency_vs_top_k"] = estimate(ratio, clusters=passes)
     return Result(contender, runs, ratio, estimates)

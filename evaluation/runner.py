@@ -38,6 +38,7 @@ class PolicyRun:
         steps: (steps, episodes) of each metric in `wdmoe_env.system.metrics.SCHEMA`, in single precision.
         episodes: (episodes,) of each metric in `EPISODE_METRICS`.
         chunk: (episodes,) index of the chunk that each episode was run in.
+        passes: (episodes,) first forward pass of the held-out bank that each episode replays.
         slowest: (U,) share of layers in which each device is the one that is waited for. Devices that finish together
             share the layer: an exact split of the band lets all finish at once, and then rounding alone names one.
         decision_us: (decisions,) microseconds of a decision for one environment.
@@ -46,6 +47,7 @@ class PolicyRun:
     steps: Mapping[str, NDArray[Any]]
     episodes: Mapping[str, FloatArray]
     chunk: NDArray[np.int64]
+    passes: NDArray[np.int64]
     slowest: FloatArray
     decision_us: FloatArray
 
@@ -70,13 +72,14 @@ def run_policy(
         _run_chunk(policy, Simulator(scenario, size, split="test"), seed, label, tick)
         for seed, size in plan.chunks(scenario)
     ]
-    values = {key: np.concatenate([metrics[key] for metrics, _ in chunks], axis=1) for key in SCHEMA}
-    sizes = [metrics["reward"].shape[1] for metrics, _ in chunks]
+    values = {key: np.concatenate([metrics[key] for metrics, _, _ in chunks], axis=1) for key in SCHEMA}
+    sizes = [metrics["reward"].shape[1] for metrics, _, _ in chunks]
     return PolicyRun(
         steps={key: _compact(value) for key, value in values.items()},
         episodes=_per_episode(values, scenario.traffic.passes_per_episode),
         chunk=np.repeat(np.arange(len(sizes)), sizes),
-        slowest=np.average([slowest for _, slowest in chunks], axis=0, weights=sizes),
+        passes=np.concatenate([passes for _, _, passes in chunks]),
+        slowest=np.average([slowest for _, slowest, _ in chunks], axis=0, weights=sizes),
         decision_us=time_decisions(policy, scenario, plan, name=label, tick=tick),
     )
 
@@ -87,11 +90,16 @@ def _nothing() -> None:
 
 def _run_chunk(
     policy: Policy, simulator: Simulator, seed: int, name: str, tick: Callable[[], None]
-) -> tuple[dict[str, NDArray[Any]], FloatArray]:
-    """Run an episode in every environment: (steps, N) values of each metric, and (U,) how often each device is last."""
+) -> tuple[dict[str, NDArray[Any]], FloatArray, NDArray[np.int64]]:
+    """Run an episode in every environment.
+
+    Returns:
+        (steps, N) values of each metric, (U,) how often each device is last, and (N,) the first passes.
+    """
     scenario = simulator.scenario
     policy.reset(scenario, simulator.num_envs)
     observation = simulator.reset(seed)
+    passes = simulator.passes.copy()
     outcomes, slowest = [], np.zeros(scenario.num_devices)
     for step in range(scenario.steps_per_episode):
         outcome = _step(policy, simulator, observation, name, step)
@@ -99,7 +107,7 @@ def _run_chunk(
         observation = outcome.observation
         slowest += _slowest(observation.last_device_time) / scenario.steps_per_episode
         tick()
-    return {key: np.stack([metrics[key] for metrics in outcomes]) for key in SCHEMA}, slowest
+    return {key: np.stack([metrics[key] for metrics in outcomes]) for key in SCHEMA}, slowest, passes
 
 
 def _slowest(device_time: FloatArray) -> FloatArray:

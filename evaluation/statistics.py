@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wdmoe_env.interface import FloatArray
+from wdmoe_env.interface import FloatArray, IntArray
 
 RESAMPLES = 4000
 _BLOCK = 1 << 21
@@ -38,7 +38,9 @@ def iqm(values: FloatArray) -> float:
     return float(ordered[cut : ordered.size - cut].mean())
 
 
-def estimate(strata: Sequence[FloatArray], *, shared: bool = True, seed: int = 0) -> Estimate:
+def estimate(
+    strata: Sequence[FloatArray], *, shared: bool = True, clusters: IntArray | None = None, seed: int = 0
+) -> Estimate:
     """Estimate the mean of all strata, each weighing the same, with a percentile bootstrap of the mean.
 
     A stratum holds the values of one training run; a baseline has a single one. The interval therefore speaks for the
@@ -48,6 +50,8 @@ def estimate(strata: Sequence[FloatArray], *, shared: bool = True, seed: int = 0
         strata: one (n,) array for each stratum.
         shared: the i-th values of all strata come from the same episode. The episodes are then drawn once for all
             strata; drawing them apart would take what the runs have in common for independent evidence.
+        clusters: (n,) what shared episodes have in common, such as the forward pass whose gate weights they replay.
+            Whole clusters are drawn: their episodes are no independent evidence either. None: all are independent.
         seed: of the bootstrap.
 
     Raises:
@@ -61,23 +65,30 @@ def estimate(strata: Sequence[FloatArray], *, shared: bool = True, seed: int = 0
         raise ValueError(f"strata hold {[values.size for values in strata]} episodes, expected the same number in each")
     # One draw of episodes for all strata is the same as a draw from the average over the strata.
     drawn_from = [np.mean(strata, axis=0)] if shared else list(strata)
-    means = bootstrap_means(drawn_from, seed=seed)
+    means = bootstrap_means(drawn_from, clusters=clusters, seed=seed)
     low, high = np.percentile(means, [2.5, 97.5])
     mean = float(np.mean([values.mean() for values in strata]))
     # Rounding must not put the mean of constant values outside of their interval.
     return Estimate(mean, min(float(low), mean), max(float(high), mean), iqm(np.concatenate(list(strata))))
 
 
-def bootstrap_means(strata: Sequence[FloatArray], *, seed: int = 0, resamples: int = RESAMPLES) -> FloatArray:
-    """Means of stratified resamples, (resamples,): each stratum is resampled within itself and weighs the same."""
+def bootstrap_means(
+    strata: Sequence[FloatArray], *, clusters: IntArray | None = None, seed: int = 0, resamples: int = RESAMPLES
+) -> FloatArray:
+    """Means of stratified resamples, (resamples,): each stratum is resampled within itself and weighs the same.
+
+    A resample draws as many clusters as there are, with replacement; without clusters every value is one.
+    """
     rng = np.random.default_rng(seed)
     means = np.zeros(resamples)
     for values in strata:
-        rows = max(1, _BLOCK // values.size)
+        _, of = np.unique(np.arange(values.size) if clusters is None else clusters, return_inverse=True)
+        totals, sizes = np.bincount(of, weights=values), np.bincount(of)
+        rows = max(1, _BLOCK // totals.size)
         for start in range(0, resamples, rows):
             count = min(rows, resamples - start)
-            drawn = rng.integers(values.size, size=(count, values.size))
-            means[start : start + count] += values[drawn].mean(axis=1) / len(strata)
+            drawn = rng.integers(totals.size, size=(count, totals.size))
+            means[start : start + count] += totals[drawn].sum(axis=1) / sizes[drawn].sum(axis=1) / len(strata)
     return means
 
 

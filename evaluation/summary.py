@@ -102,5 +102,11 @@ def _episodes(scenario: str, result: Result, index: int) -> pl.DataFrame:
     count = len(run.chunk)
     labels = {"scenario": [scenario] * count, "policy": [result.name] * count, "run": [index] * count}
     values = {name: run.episodes[name] for name in EPISODE_METRICS}
-    numbers = {"chunk": run.chunk, "episode": range(count), **values, "latency_vs_top_k": result.ratio[index]}
+    numbers = {
+        "chunk": run.chunk,
+        "first_pass": run.passes,
+        "episode": range(count),
+        **values,
+        "latency_vs_top_k": result.ratio[index],
+    }
     return pl.DataFrame({**labels, **numbers})

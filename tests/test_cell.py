@@ -42,7 +42,7 @@ def test_background_load_forgets_with_its_time_constant(seconds):
 
 
 def test_a_busy_device_heats_up_and_slows_down():
-    calm = {"mean": 0.2, "std": 0.0, "thermal_threshold": 0.1, "thermal_slowdown": 0.5}
+    calm = {"mean": 0.2, "std": 0.0, "thermal_threshold": 0.3, "thermal_slowdown": 0.5}
     busy, rng = cell_of("jetson", load=calm)
     idle, other = cell_of("jetson", load=calm)
     for _ in range(40):
@@ -51,6 +51,7 @@ def test_a_busy_device_heats_up_and_slows_down():
     np.testing.assert_allclose(idle.load, 0.2)
     np.testing.assert_allclose(busy.load, 1.0 - 0.8 * 0.5, atol=1e-6)
     assert busy.heat.max() <= 1.0
+    np.testing.assert_allclose(idle.heat, 0.2, atol=1e-6)  # other work heats, too
 
 
 def test_heat_rises_more_the_longer_a_device_computes():

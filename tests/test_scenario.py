@@ -200,3 +200,26 @@ def test_experts_are_dealt_out_evenly_by_default():
     scenario = load_scenario("paper", model={"experts": 20})
     assert isinstance(scenario, Scenario)
     np.testing.assert_array_equal(np.bincount(scenario.hosts), [3, 3, 3, 3, 2, 2, 2, 2])
+
+
+@pytest.mark.parametrize("name", ["../../evil", "a/b", "", ".hidden", "two words"])
+def test_a_name_that_is_no_file_name_is_refused(name):
+    with pytest.raises(ValueError, match="name: String should match pattern"):
+        load_scenario("paper", name=name)
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("name: a\nreward: {penalty: 1.0}\nreward: {penalty: 2.0}\n")
+    with pytest.raises(ValueError, match="key 'reward' stands twice"):
+        load_scenario(path)
+
+
+def test_numpy_numbers_are_numbers():
+    scenario = load_scenario("paper", traffic={"tokens": np.int64(16)}, radio={"bandwidth_hz": np.float32(5e7)})
+    assert (scenario.traffic.tokens, scenario.radio.bandwidth_hz) == (16, 5e7)
+
+
+def test_a_bank_that_fits_no_memory_is_refused():
+    with pytest.raises(ValueError, match=r"bank_passes = 100000000 passes.*need 6553\.6 GB, expected at most 4 GB"):
+        load_scenario("paper", gating={"bank_passes": 10**8})

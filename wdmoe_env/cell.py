@@ -81,14 +81,15 @@ class Cell:
             self.shadow = self._channel.shadowing.std_db * noise[:, self._rows["shadow"]][:, 0]
         self.scatter = self._scatter_noise(noise)
         self.background = noise[:, self._rows["background"]][:, 0] if self._load.std > 0 else np.zeros(self._shape)
-        self.heat = heat
+        start = self._load.initial_heat
+        self.heat = start.low + (start.high - start.low) * heat
         self._update_path()
         self._update(noise)
         self.known_gain = self._estimate(self.gain, noise)
 
     def advance(self, rng: np.random.Generator, elapsed_s: FloatArray, busy_s: FloatArray) -> None:
         """Let (N,) seconds pass, in which each device computed for (N, U) seconds."""
-        noise, before = self._noise(rng), self.gain
+        noise, before, other = self._noise(rng), self.gain, self._other_work()
         elapsed = elapsed_s[:, None]
         if self._moves:
             self._move(noise, elapsed)
@@ -100,7 +101,7 @@ class Cell:
             self.background = decay * self.background + np.sqrt(1.0 - np.square(decay)) * fresh
         if self._throttles:
             decay = np.exp(-elapsed / self._load.thermal_time_constant_s)
-            busy = np.minimum(busy_s / np.maximum(elapsed, 1e-12), 1.0)
+            busy = np.minimum(busy_s / np.maximum(elapsed, 1e-12) + other, 1.0)
             self.heat = decay * self.heat + (1.0 - decay) * busy
         self._update(noise)
         self.known_gain = self._estimate(before if self._channel.csi_delay_steps else self.gain, noise)
@@ -134,13 +135,17 @@ class Cell:
 
     def _update(self, noise: FloatArray) -> None:
         self.gain = self._path_gain * channel.fading_gain(self.scatter, self._channel.fading)
-        load = np.maximum(self._load.mean + self._load.std * self.background, 0.0)
+        load = self._other_work()
         if self._throttles:
             over = (self.heat - self._load.thermal_threshold) / (1.0 - self._load.thermal_threshold)
             load = 1.0 - (1.0 - np.minimum(load, MAX_LOAD)) * (
                 1.0 - self._load.thermal_slowdown * np.clip(over, 0.0, 1.0)
             )
         self.load = np.minimum(load, MAX_LOAD)
+
+    def _other_work(self) -> FloatArray:
+        """Share of compute that work other than experts takes, (N, U)."""
+        return np.minimum(np.maximum(self._load.mean + self._load.std * self.background, 0.0), MAX_LOAD)
 
     def _estimate(self, gain: FloatArray, noise: FloatArray) -> FloatArray:
         if self._channel.csi_error_db == 0:

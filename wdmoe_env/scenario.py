@@ -30,13 +30,15 @@ from wdmoe_env.settings import (
 from wdmoe_env.system.compute import ComputeModel
 from wdmoe_env.system.latency import Radio
 
+MAX_BANK_BYTES = 4e9
 PRESETS = Path(__file__).parent / "scenarios"
 
 
 class Scenario(Settings):
     """A complete, frozen description of what is simulated. See `docs/scenarios.md` for every key."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Also names files: letters, digits, dots, underscores and hyphens."""
     description: str = ""
     model: ModelSettings
     devices: Annotated[tuple[DeviceSettings, ...], Field(min_length=1)]
@@ -53,6 +55,12 @@ class Scenario(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:
+        model, passes = self.model, self.gating.bank_passes
+        if (size := 4 * passes * model.layers * model.experts * self.traffic.tokens) > MAX_BANK_BYTES:
+            raise ValueError(
+                f"gating.bank_passes = {passes} passes of {model.layers} layers, {model.experts} experts and "
+                f"{self.traffic.tokens} tokens need {size / 1e9:.1f} GB, expected at most {MAX_BANK_BYTES / 1e9:g} GB"
+            )
         experts, devices = self.model.experts, self.num_devices
         if self.model.top_k > experts:
             raise ValueError(f"model.top_k is {self.model.top_k}, more than model.experts = {experts}")
@@ -206,7 +214,13 @@ def _find(source: str) -> Path:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads 100e6 as a number, as YAML 1.2 does; YAML 1.1 takes it for a string."""
+    """SafeLoader that reads 100e6 as a number, as YAML 1.2 does, and refuses a key that stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -228,7 +242,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _validate(data: dict[str, Any], origin: str) -> Scenario:
     try:
-        _check_plain(data, origin, ())
+        data = _plain(data, origin, ())
         # Through JSON, so that lists become tuples while every other type stays strict.
         return Scenario.model_validate_json(json.dumps(data))
     except RecursionError:
@@ -238,16 +252,17 @@ def _validate(data: dict[str, Any], origin: str) -> Scenario:
         raise ValueError("\n".join([f"{origin} is not a valid scenario:", *faults])) from None
 
 
-def _check_plain(value: Any, origin: str, place: tuple[int | str, ...]) -> None:
-    """Refuse what is no text, number, list or mapping, such as a date in a YAML file or an array."""
+def _plain(value: Any, origin: str, place: tuple[int | str, ...]) -> Any:
+    """Refuse what is no text, number, list or mapping, such as a date in a YAML file; take over NumPy's numbers."""
     if isinstance(value, Mapping):
-        for key, part in value.items():
-            _check_plain(part, origin, (*place, key))
-    elif isinstance(value, (list, tuple)):
-        for index, part in enumerate(value):
-            _check_plain(part, origin, (*place, index))
-    elif not isinstance(value, (str, int, float, bool, type(None))):
+        return {key: _plain(part, origin, (*place, key)) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part, origin, (*place, index)) for index, part in enumerate(value)]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if not isinstance(value, (str, int, float, bool, type(None))):
         raise ValueError(f"{origin}: {_place(place)} is {value!r:.80}, expected a text, number, list or mapping")
+    return value
 
 
 def _place(location: tuple[int | str, ...]) -> str:

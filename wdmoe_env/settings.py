@@ -169,9 +169,11 @@ class LoadSettings(Settings):
     time_constant_s: Positive = 1.0
     thermal_time_constant_s: Positive = 10.0
     thermal_threshold: Share = 1.0
-    """Share of time busy with experts, averaged over the thermal time constant, at which throttling sets in."""
+    """Share of time busy with experts or other work, averaged over the time constant, where throttling begins."""
     thermal_slowdown: Annotated[float, Field(ge=0, le=0.95)] = 0.0
     """Share of its compute that a device which never rests loses."""
+    initial_heat: Range = Range(low=0.0, high=1.0)
+    """That average at the start of an episode, drawn for each device: what it did before."""
 
 
 class TrafficSettings(Settings):

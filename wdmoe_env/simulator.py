@@ -38,6 +38,8 @@ class Simulator:
     """
 
     def __init__(self, scenario: Scenario, num_envs: int = 1, split: Split = "train") -> None:
+        if not isinstance(scenario, Scenario):
+            raise TypeError(f"scenario is a {type(scenario).__name__}, expected a Scenario: see load_scenario()")
         if num_envs < 1:
             raise ValueError(f"num_envs is {num_envs}, expected at least 1")
         self.scenario, self.num_envs, self.split = scenario, num_envs, split
@@ -51,6 +53,11 @@ class Simulator:
         self._step = 0
         self._rng = np.random.default_rng()
         self._observation: Observation | None = None
+
+    @property
+    def passes(self) -> NDArray[np.int64]:
+        """(N,) row of the gate bank's forward passes that each environment replays now."""
+        return self._passes
 
     @property
     def observation(self) -> Observation:
@@ -159,6 +166,8 @@ class Simulator:
         self._last_device_time = times.device
 
     def _check_form(self, decision: Decision) -> None:
+        if not isinstance(decision, Decision):
+            raise ValueError(f"decision is a {type(decision).__name__}, expected a Decision")
         num_tokens, experts = self.scenario.traffic.tokens, self.scenario.model.experts
         expected = {
             "selection": (self.num_envs, num_tokens, experts),

@@ -64,3 +64,14 @@ def test_exact_allocation_is_what_the_observation_knows():
     np.testing.assert_array_equal(tokens, decision.selection.sum(axis=1))
     reference = slsqp.allocate(tokens, computation, *gains, SCENARIO.radio_link)
     np.testing.assert_allclose(reference, split, rtol=1e-3)
+
+
+def test_random_meets_other_numbers_in_other_episodes():
+    scenario = load_scenario("paper", gating={"bank_passes": 16})
+    shares = []
+    for seed in (0, 0, 1):
+        policy = baselines.make("random")
+        policy.reset(scenario, 2)
+        shares.append(policy.decide(Simulator(scenario, 2).reset(seed)).bandwidth)
+    np.testing.assert_array_equal(shares[0], shares[1])
+    assert not np.array_equal(shares[0], shares[2])

@@ -111,3 +111,20 @@ def test_paired() -> None:
 def test_bad_input(strata: list[FloatArray], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         estimate(strata)
+
+
+def test_episodes_of_one_cluster_are_one_piece_of_evidence():
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(20), 10)
+    values = rng.normal(size=20)[clusters] + 0.01 * rng.normal(size=200)
+    alone, together = estimate([values]), estimate([values], clusters=clusters)
+    assert together.mean == alone.mean
+    # Ten copies of each of 20 values say what the 20 values say: the interval is wider by the root of ten.
+    assert (together.high - together.low) / (alone.high - alone.low) == pytest.approx(np.sqrt(10), rel=0.15)
+
+
+def test_clusters_of_one_change_nothing():
+    values = np.random.default_rng(1).normal(size=50)
+    assert estimate([values], clusters=np.arange(50)[::-1]).mean == estimate([values]).mean
+    width = [found.high - found.low for found in (estimate([values]), estimate([values], clusters=np.arange(50)))]
+    assert width[0] == width[1]

@@ -131,3 +131,11 @@ def test_standing_devices_stay():
     position = np.full((1, 1), 30.0 + 10.0j)
     moved, _ = channel.move(position, np.zeros((1, 1)), np.ones((1, 1)), np.ones((1, 1)), setting)
     np.testing.assert_allclose(moved, position)
+
+
+def test_a_device_that_crosses_the_inner_ring_goes_on_outwards():
+    setting = ChannelSettings(distance_m=Range(low=20.0, high=60.0))
+    start, inwards, still = np.array([[21.0 + 0j]]), np.array([[-15.0 + 0j]]), np.zeros((1, 1))
+    position, velocity = channel.move(start, inwards, still, np.full((1, 1), 2.0), setting)
+    np.testing.assert_allclose(position, -20.0)
+    np.testing.assert_allclose(velocity, -15.0)

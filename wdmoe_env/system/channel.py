@@ -6,7 +6,6 @@ Noise is handed in by the caller: the same noise and the same times give the sam
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import j0
 
 from wdmoe_env.interface import FloatArray
 from wdmoe_env.settings import ChannelSettings, Fading, Shadowing
@@ -59,6 +58,8 @@ def _indoor_sight(distance_m: FloatArray) -> FloatArray:
 
 def doppler_correlation(speed_m_s: FloatArray, carrier_ghz: float, elapsed_s: FloatArray) -> FloatArray:
     """Correlation of a fading coefficient with itself `elapsed_s` later: `J0(2 pi f_D dt)` (Clarke's model)."""
+    from scipy.special import j0  # takes long to load, and only moving devices need it
+
     doppler_hz = speed_m_s * carrier_ghz * 1e9 / LIGHT_M_S
     return np.asarray(j0(2.0 * np.pi * doppler_hz * elapsed_s))
 
@@ -98,5 +99,6 @@ def move(
     radius = np.maximum(np.abs(moved), 1e-9)
     outward = moved / radius
     inside = np.clip(radius, channel.distance_m.low, channel.distance_m.high)
-    reflected = velocity - 2.0 * np.real(velocity * np.conj(outward)) * outward
-    return outward * inside, np.where(radius == inside, velocity, reflected)
+    radial = np.real(velocity * np.conj(outward))
+    leaving = radial * (radius - inside) > 0
+    return outward * inside, np.where(leaving, velocity - 2.0 * radial * outward, velocity)
