@@ -103,7 +103,7 @@ def test_every_scenario_key_is_documented_with_its_default():
     assert set(documented) == set(known)
     words = {None: "none", "": "empty"}
     from_the_section = {"channel.shadowing.std_db", "channel.fading.kind"} | {
-        f"devices[].speed_m_s.{end}" for end in ("low", "high")
+        f"{section}.{end}" for section in ("devices[].speed_m_s", "load.initial_heat") for end in ("low", "high")
     }  # required in a section that has a default itself
     for place, (required, default) in known.items():
         cell = documented[place].strip()
