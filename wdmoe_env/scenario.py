@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from wdmoe_env.hardware import boards
@@ -29,6 +27,7 @@ from wdmoe_env.settings import (
 )
 from wdmoe_env.system.compute import ComputeModel
 from wdmoe_env.system.latency import Radio
+from wdmoe_env.yaml_file import read_yaml
 
 MAX_BANK_BYTES = 4e9
 PRESETS = Path(__file__).parent / "scenarios"
@@ -179,7 +178,7 @@ def load_scenario(source: str | Path | Scenario, **overrides: Any) -> Scenario:
         data, origin = source.model_dump(mode="json"), f"scenario {source.name!r}"
     else:
         path = _find(str(source))
-        data, origin = _read(path), str(source)
+        data, origin = read_yaml(path), str(source)
     return _validate(merge(data, overrides), origin)
 
 
@@ -211,33 +210,6 @@ def _find(source: str) -> Path:
     raise ValueError(
         f"unknown scenario {source!r}: expected one of {', '.join(preset_names())}, or the path of a YAML file"
     )
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads 100e6 as a number, as YAML 1.2 does, and refuses a key that stands twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)$"),
-    list("-+0123456789."),
-)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a YAML file: {error}") from error
-    if not isinstance(data, dict):
-        raise ValueError(f"{path} holds a {type(data).__name__}, expected a mapping of scenario keys")
-    return data
 
 
 def _validate(data: dict[str, Any], origin: str) -> Scenario:
