@@ -28,7 +28,7 @@ class WDMoE(Baseline):
 
     All thresholds are reconstructed. The reconstruction starts at 0.5, where gate weights as peaked as Mixtral's let a
     quarter of the tokens drop an expert at once, far past the 1 % that is asked for, and below a gate mass of 0.95 in
-    two presets. The default starts low, so that the rule stops where it says; `benchmarks/wdmoe_thresholds.py` shows
+    two presets. The default starts low, so that the rule stops where it says; `benchmarks/baseline_options.py` shows
     both.
 
     Args:
