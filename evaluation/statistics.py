@@ -94,15 +94,6 @@ def bootstrap_means(
 
 def paired_ratio(values: FloatArray, reference: FloatArray) -> FloatArray:
     """Ratio of each value to the reference's value in the same episode, (n,)."""
-    return values / _same_length(values, reference)
-
-
-def paired_difference(values: FloatArray, reference: FloatArray) -> FloatArray:
-    """Difference of each value from the reference's value in the same episode, (n,)."""
-    return values - _same_length(values, reference)
-
-
-def _same_length(values: FloatArray, reference: FloatArray) -> FloatArray:
     if values.shape != reference.shape:
         raise ValueError(f"values have shape {values.shape}, the paired reference {reference.shape}: expected the same")
-    return reference
+    return values / reference

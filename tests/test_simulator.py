@@ -185,3 +185,11 @@ def test_step_before_reset_says_what_to_do():
 def test_bad_arguments_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         Simulator(toy(), **options)
+
+
+@pytest.mark.parametrize("name", ["gain_dl", "gain_ul", "gate_weights", "load", "last_device_time", "routed"])
+def test_a_policy_cannot_change_the_cell(name):
+    simulator = Simulator(preset("paper"), 2)
+    observation = simulator.reset(0)
+    with pytest.raises(ValueError, match="read-only"):
+        getattr(observation, name)[:] = 0

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wdmoe_env import allocation
 from wdmoe_env.cell import Cell
 from wdmoe_env.gating.bank import Split, gate_bank
 from wdmoe_env.interface import Decision, FloatArray, Observation, Outcome
@@ -47,7 +48,7 @@ class Simulator:
         self._bank = gate_bank(scenario.gating, scenario.model, scenario.traffic.tokens, split)
         self._radio, self._compute = scenario.radio_link, scenario.compute_model
         shape = (num_envs, scenario.num_devices)
-        self._uniform = np.full(shape, scenario.radio.bandwidth_hz / scenario.num_devices)
+        self._uniform = allocation.uniform(scenario, num_envs)
         self._last_device_time = np.zeros(shape)
         self._passes = np.zeros(num_envs, dtype=np.int64)
         self._step = 0
@@ -126,6 +127,7 @@ class Simulator:
             routed=self._bank.routed[row].swapaxes(1, 2),
             plain=PlainSums(self._bank.plain.table[row]),
         )
+        _freeze(self._observation)
         return self._observation
 
     def _plain_routing(self, observation: Observation) -> Routing:
@@ -210,3 +212,12 @@ class Simulator:
         self._step = int(state["step"])
         self._rng.bit_generator.state = state["rng"]
         return self._look()
+
+
+def _freeze(observation: Observation) -> None:
+    """Make an observation read-only: its arrays are the simulator's own, and a policy must not change the cell."""
+    seen = observation
+    for array in (seen.gain_dl, seen.gain_ul, seen.gate_weights, seen.load, seen.last_device_time, seen.layer):
+        array.flags.writeable = False
+    if seen.routed is not None and seen.plain is not None:
+        seen.routed.flags.writeable = seen.plain.table.flags.writeable = False

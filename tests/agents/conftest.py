@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from rich.console import Console
+from saved import DATA, TENSORS
+from shared_fixtures import tiny, tiny_file  # noqa: F401 - fixtures
 
 from agents import training
 from agents.plan import Plan
 from agents.settings import hyperparameters
-from wdmoe_env import Scenario, load_scenario
+from agents.storage import save_folder
+from wdmoe_env import Scenario
 
 # Doctests are looked for in every file; two that are called conftest cannot both be imported for it.
 collect_ignore = ["conftest.py"]
@@ -22,18 +24,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "ppo": {"width": 8, "rollout": 32, "batch_size": 16, "n_epochs": 2},
     "sac": {"width": 8, "buffer_size": 4096, "learning_starts": 2100, "batch_size": 16, "gradient_steps": 1},
 }
-
-
-@pytest.fixture(scope="session")
-def tiny() -> Scenario:
-    return load_scenario("paper", name="tiny", model={"layers": 2}, traffic={"tokens": 8}, gating={"bank_passes": 4})
-
-
-@pytest.fixture(scope="session")
-def tiny_file(tiny: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("scenario") / "tiny.yaml"
-    path.write_text(yaml.safe_dump(tiny.model_dump(mode="json")))
-    return path
 
 
 @pytest.fixture
@@ -75,3 +65,9 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         monkeypatch.setattr(training.Trainer, "_chunk", chunk)
 
     return stop
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_folder(tmp_path / "best", "policy", TENSORS, DATA)
+    return tmp_path / "best"

@@ -8,26 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from saved import DATA, TENSORS, assert_intact
 
-from agents.storage import StorageError, load_folder, save_folder, tidy
-
-TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2]), "c": torch.tensor(3.0)}
-DATA = {"name": "x", "list": [1, 2.5, None], "deep": {"third": 1 / 3}}
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    save_folder(tmp_path / "best", "policy", TENSORS, DATA)
-    return tmp_path / "best"
-
-
-def assert_intact(folder: Path) -> None:
-    tensors, data = load_folder(folder, "policy")
-    assert data == DATA
-    assert tensors.keys() == TENSORS.keys()
-    for name, tensor in TENSORS.items():
-        assert tensor.dtype == tensors[name].dtype
-        assert torch.equal(tensor, tensors[name])
+from agents.storage import StorageError, save_folder, tidy
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])

@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from saved import DATA, TENSORS, assert_intact
 
 from agents import storage
 from agents.storage import StorageError, check_same_form, load_folder, save_folder
-
-TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2]), "c": torch.tensor(3.0)}
-DATA = {"name": "x", "list": [1, 2.5, None], "deep": {"third": 1 / 3}}
 
 
 class Canary:
@@ -25,21 +23,6 @@ class Canary:
 
     def __reduce__(self) -> Any:
         return open, (str(self.path), "w")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    save_folder(tmp_path / "best", "policy", TENSORS, DATA)
-    return tmp_path / "best"
-
-
-def assert_intact(folder: Path) -> None:
-    tensors, data = load_folder(folder, "policy")
-    assert data == DATA
-    assert tensors.keys() == TENSORS.keys()
-    for name, tensor in TENSORS.items():
-        assert tensor.dtype == tensors[name].dtype
-        assert torch.equal(tensor, tensors[name])
 
 
 def seal(folder: Path, blob: bytes, data: Any = DATA) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from evaluation.statistics import bootstrap_means, estimate, iqm, paired_difference, paired_ratio
+from evaluation.statistics import bootstrap_means, estimate, iqm, paired_ratio
 from wdmoe_env.interface import FloatArray
 
 TRIALS = 400
@@ -94,7 +94,6 @@ def test_shared_episodes_are_no_independent_evidence() -> None:
 def test_paired() -> None:
     values, reference = np.array([1.0, 6.0]), np.array([2.0, 3.0])
     assert paired_ratio(values, reference).tolist() == [0.5, 2.0]
-    assert paired_difference(values, reference).tolist() == [-1.0, 3.0]
     with pytest.raises(ValueError, match="expected the same"):
         paired_ratio(values, reference[:1])
 
