@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Before NumPy is loaded: threads that wait for each other cost small matrices several times what they win.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import contextlib
 import shlex
 import sys
@@ -39,12 +44,14 @@ class Options:
 
     scenario: str = "paper"
     """Scenarios, separated by commas: names of presets or YAML files."""
-    policies: str = "top-k,top-k+bandwidth,wdmoe,dynamic-skipping,random"
+    policies: str = "top-k,top-k+bandwidth,wdmoe,dynamic-skipping,price,random"
     """Baselines or directories of trained runs, separated by commas; LABEL=POLICY gives one another name."""
     episodes: int = 200
     """Held-out episodes for each policy."""
     seed: int = 0
     """Decides the episodes; training never meets them, whatever its seed."""
+    bound_steps: int = 200
+    """Single steps, drawn at random, that are compared with the proven most that they can bring; 0: none."""
     out: Path | None = None
     """Directory for the results; by default results/<time>."""
     overwrite: bool = False
@@ -83,7 +90,7 @@ def evaluate(options: Options, command: str) -> summary.Summary:
     Raises:
         EvaluationError: an option is wrong, a policy does not fit a scenario or decides badly, or writing fails.
     """
-    plan = Plan(options.episodes, options.seed)
+    plan = Plan(options.episodes, options.seed, bound_steps=options.bound_steps)
     scenarios, contenders = _scenarios(options.scenario), find_contenders(_words(options.policies))
     check_fit(contenders, scenarios)
     out = options.out or Path("results") / datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
@@ -145,6 +152,10 @@ def _show(comparisons: list[Comparison], plan: Plan, out: Path) -> None:
     console = console if console.is_terminal else Console(file=sys.stdout, width=MIN_WIDTH)
     for comparison in comparisons:
         console.print(build_table(comparison))
+        scenario = comparison.scenario
+        if plan.bound_steps and comparison.bound is None:
+            metric = scenario.reward.metric
+            print(f"{scenario.name}: no bound is known for reward.metric {metric!r}, so nothing is compared with one")
     if plan.episodes < FEW_EPISODES:
         print(f"warning: intervals from {plan.episodes} episodes are too narrow; use at least {FEW_EPISODES}")
     print(f"report: {out / outputs.REPORT}")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from evaluation.certified import Certified, certify
 from evaluation.contenders import REFERENCE, Contender, make_baseline
+from evaluation.optimality import Judge, Judged
 from evaluation.plan import Plan
 from evaluation.runner import EPISODE_METRICS, PolicyRun, run_policy
 from evaluation.statistics import Estimate, estimate, paired_ratio
-from wdmoe_env import Scenario
+from wdmoe_env import Policy, Scenario
 from wdmoe_env.interface import FloatArray
 
-METRICS = (*EPISODE_METRICS, "decision_us", "latency_vs_top_k")
-"""What is estimated for each contender."""
+METRICS = (*EPISODE_METRICS, "decision_us", "latency_vs_top_k", "optimality")
+"""What is estimated for each contender; `optimality` only where a bound on the reward is known and asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +26,14 @@ class Result:
         contender: who.
         runs: one for each of its policies, all over the same episodes.
         ratio: (episodes,) for each run, the latency of the forward pass over plain top-K's in the same episode.
+        judged: the sampled steps of each run beside their bounds; empty where no bound is known or asked for.
         estimates: of each name in `METRICS`.
     """
 
     contender: Contender
     runs: tuple[PolicyRun, ...]
     ratio: tuple[FloatArray, ...]
+    judged: tuple[Judged, ...]
     estimates: dict[str, Estimate]
 
     @property
@@ -40,10 +44,11 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All contenders in one scenario."""
+    """All contenders in one scenario, and what is proved about it; None where no bound is known or asked for."""
 
     scenario: Scenario
     results: tuple[Result, ...]
+    bound: Certified | None = None
 
 
 def compare(
@@ -55,35 +60,59 @@ def compare(
         scenario: what is simulated.
         contenders: who is compared.
         plan: which episodes.
-        tick: called with the contender's name after each of its decisions.
+        tick: called with the contender's name after each of its decisions, and for each step that is judged.
+
+    Raises:
+        EvaluationError: a decision is invalid, a metric is not finite, or a step is better than what is proved.
     """
 
-    def run(contender: Contender) -> tuple[PolicyRun, ...]:
-        report = None if tick is None else lambda: tick(contender.name)
-        return tuple(
-            run_policy(policy, scenario, plan, name=contender.name, tick=report) for policy in contender.policies
-        )
+    def run(contender: Contender, plan: Plan) -> tuple[_Done, ...]:
+        report = _nothing if tick is None else lambda: tick(contender.name)
+        return tuple(_run(policy, scenario, plan, judge, contender.name, report) for policy in contender.policies)
 
-    runs = {contender.name: run(contender) for contender in contenders}
-    asked = next((runs[contender.name] for contender in contenders if contender.source == REFERENCE), None)
-    plain = (asked or run(_reference()))[0].episodes["latency_ms"]
-    return Comparison(scenario, tuple(_result(contender, runs[contender.name], plain) for contender in contenders))
+    judge = Judge(scenario)
+    done = {contender.name: run(contender, plan) for contender in contenders}
+    asked = next((done[contender.name] for contender in contenders if contender.source == REFERENCE), None)
+    plain = asked or run(_reference(), replace(plan, bound_steps=0))
+    latency = plain[0][0].episodes["latency_ms"]
+    results = tuple(_result(contender, done[contender.name], latency) for contender in contenders)
+    judged = [one for result in results for one in result.judged]
+    return Comparison(scenario, results, certify(scenario, judged) if judged else None)
 
 
 def num_decisions(scenario: Scenario, contenders: Sequence[Contender], plan: Plan) -> int:
-    """Decisions that `compare` will ask for, for a progress bar."""
+    """How often `compare` calls `tick`: decisions that it asks for and steps that it judges."""
     asked = any(contender.source == REFERENCE for contender in contenders)
-    return (sum(len(contender.policies) for contender in contenders) + (not asked)) * plan.num_steps(scenario)
+    runs, steps = sum(len(contender.policies) for contender in contenders), plan.num_steps(scenario)
+    return runs * (steps + plan.num_sampled(scenario)) + (not asked) * steps
+
+
+_Done = tuple[PolicyRun, Judged | None]
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _reference() -> Contender:
     return Contender(REFERENCE, REFERENCE, (make_baseline(REFERENCE),))
 
 
-def _result(contender: Contender, runs: tuple[PolicyRun, ...], plain: FloatArray) -> Result:
+def _run(policy: Policy, scenario: Scenario, plan: Plan, judge: Judge, name: str, tick: Callable[[], None]) -> _Done:
+    run = run_policy(policy, scenario, plan, name=name, tick=tick)
+    judged = judge.judge(run, name, tick)
+    # Cells can be large, and once judged they are not needed any more.
+    return replace(run, sampled=None), judged
+
+
+def _result(contender: Contender, done: Sequence[_Done], plain: FloatArray) -> Result:
+    runs = tuple(run for run, _ in done)
+    judged = tuple(one for _, one in done if one is not None)
     ratio = tuple(paired_ratio(run.episodes["latency_ms"], plain) for run in runs)
     passes = runs[0].passes
     estimates = {name: estimate([run.episodes[name] for run in runs], clusters=passes) for name in EPISODE_METRICS}
     estimates["decision_us"] = estimate([run.decision_us for run in runs], shared=False)
     estimates["latency_vs_top_k"] = estimate(ratio, clusters=passes)
-    return Result(contender, runs, ratio, estimates)
+    if judged:
+        estimates["optimality"] = estimate([one.share for one in judged], clusters=judged[0].passes)
+    return Result(contender, runs, ratio, judged, estimates)

@@ -11,9 +11,12 @@ import numpy as np
 
 from evaluation.errors import EvaluationError
 from wdmoe_env import Scenario
+from wdmoe_env.interface import IntArray
 
 MAX_CHUNK = 64
 WARM_UP = 20
+BOUNDED_METRIC = "wlr"
+"""The `reward.metric` for which `baselines.bound` proves how much a step can bring."""
 _CHUNK_VALUES = 1 << 22
 
 
@@ -22,6 +25,7 @@ class Purpose(IntEnum):
 
     EPISODES = 0
     TIMING = 1
+    BOUND = 2
 
 
 def held_out_seed(seed: int, chunk: int, purpose: Purpose = Purpose.EPISODES) -> int:
@@ -45,14 +49,16 @@ class Plan:
         episodes: how many.
         seed: decides their channels, gate weights and loads.
         decisions: how many single decisions are timed.
+        bound_steps: how many single steps are compared with what is proved to be the most they can bring; 0 for none.
     """
 
     episodes: int
     seed: int = 0
     decisions: int = 200
+    bound_steps: int = 200
 
     def __post_init__(self) -> None:
-        for name, least in (("episodes", 1), ("seed", 0), ("decisions", 1)):
+        for name, least in (("episodes", 1), ("seed", 0), ("decisions", 1), ("bound_steps", 0)):
             if getattr(self, name) < least:
                 raise EvaluationError(f"{name} is {getattr(self, name)}, expected at least {least}")
 
@@ -62,6 +68,22 @@ class Plan:
         size = max(1, min(MAX_CHUNK, _CHUNK_VALUES // per_episode))
         for index, start in enumerate(range(0, self.episodes, size)):
             yield held_out_seed(self.seed, index), min(size, self.episodes - start)
+
+    def num_sampled(self, scenario: Scenario) -> int:
+        """Steps that are compared with their bound: none where no bound is known for the scenario's reward."""
+        known = scenario.reward.metric == BOUNDED_METRIC
+        return min(self.bound_steps, self.episodes * scenario.steps_per_episode) if known else 0
+
+    def sample(self, scenario: Scenario) -> tuple[IntArray, IntArray]:
+        """Draw step and episode, (S,) each, of the steps that are compared with their bound: the same for all policies.
+
+        They are drawn uniformly and without replacement from all steps of all episodes.
+        """
+        rng = np.random.default_rng(held_out_seed(self.seed, 0, Purpose.BOUND))
+        total = self.episodes * scenario.steps_per_episode
+        drawn = np.sort(rng.choice(total, size=self.num_sampled(scenario), replace=False))
+        step, episode = np.divmod(drawn, self.episodes)
+        return step, episode
 
     def num_steps(self, scenario: Scenario) -> int:
         """Decisions that `run_policy` asks a policy for, those it times included."""

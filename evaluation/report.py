@@ -11,7 +11,7 @@ from string import Template
 from evaluation.comparison import Comparison, Result
 from evaluation.plots import Plot
 from evaluation.summary import Summary
-from evaluation.table import COLUMNS, heading, interval, number
+from evaluation.table import columns, heading, number, texts
 
 _TEMPLATE = Path(__file__).with_name("report_template.html")
 
@@ -47,19 +47,34 @@ def _scenario(comparison: Comparison, plots: Sequence[Plot]) -> str:
         f'<section id="{escape(scenario.name)}"><h2>{escape(heading(comparison))}</h2>'
         f"<p>{escape(scenario.description)}<br>"
         f'<span class="muted">{escape(size)}</span></p>'
-        f"{_table(comparison.results)}"
+        f"{_table(comparison)}{_bound_note(comparison)}"
         f'<div class="plots">{"".join(_figure(plot) for plot in plots)}</div></section>'
     )
 
 
-def _table(results: Sequence[Result]) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in COLUMNS.values())
+def _table(comparison: Comparison) -> str:
+    shown, results = columns(comparison), comparison.results
+    head = "".join(f"<th>{escape(column)}</th>" for column in shown.values())
     rows = "".join(
-        f"<tr><th>{escape(result.name)}</th>{''.join(_cell(results, result, metric) for metric in COLUMNS)}</tr>"
+        f"<tr><th>{escape(result.name)}</th>{''.join(_cell(results, result, metric) for metric in shown)}</tr>"
         for result in results
     )
     return (
         f'<div class="scroll"><table><thead><tr><th>policy</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _bound_note(comparison: Comparison) -> str:
+    """What is proved about the scenario, in a line below its table."""
+    bound, floor = comparison.bound, comparison.scenario.reward.mass_floor
+    if bound is None:
+        return ""
+    first = "" if bound.shared else f" in the states of {comparison.results[0].name}"
+    least = "" if bound.shared else ", the least over the states of all policies"
+    return (
+        f'<p class="muted">Proved: a step brings a reward of at most {number(bound.reward.mean)}{escape(first)}, and a '
+        f"forward pass that keeps {floor:g} of the gate mass in every layer takes at least "
+        f"{number(bound.latency_at_floor_ms.mean)} ms{least}; means over {bound.steps:,} sampled steps.</p>"
     )
 
 
@@ -68,7 +83,8 @@ def _cell(results: Sequence[Result], result: Result, metric: str) -> str:
     # Least latency is no merit where the mass is gone; the reward weighs both.
     best = metric == "reward" and value.mean == max(other.estimates[metric].mean for other in results)
     mark = ' class="best"' if best else ""
-    return f"<td{mark}>{number(value.mean)}<small>{interval(value)}</small></td>"
+    mean, ends = texts(metric, value)
+    return f"<td{mark}>{mean}<small>{ends}</small></td>"
 
 
 def _figure(plot: Plot) -> str:

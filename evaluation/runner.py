@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from evaluation.errors import blaming
 from evaluation.plan import Plan
+from evaluation.sampling import SampledSteps, Sampler, join
 from evaluation.timing import time_decisions
 from wdmoe_env import Observation, Outcome, Policy, Scenario, Simulator
 from wdmoe_env.interface import FloatArray
@@ -42,6 +43,7 @@ class PolicyRun:
         slowest: (U,) share of layers in which each device is the one that is waited for. Devices that finish together
             share the layer: an exact split of the band lets all finish at once, and then rounding alone names one.
         decision_us: (decisions,) microseconds of a decision for one environment.
+        sampled: the plan's sample of steps; None where it has none.
     """
 
     steps: Mapping[str, NDArray[Any]]
@@ -50,6 +52,17 @@ class PolicyRun:
     passes: NDArray[np.int64]
     slowest: FloatArray
     decision_us: FloatArray
+    sampled: SampledSteps | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """(steps, N) values of each metric, (U,) how often each device is last, (N,) first passes, and sampled steps."""
+
+    values: dict[str, NDArray[Any]]
+    slowest: FloatArray
+    passes: NDArray[np.int64]
+    sampled: list[SampledSteps]
 
 
 def run_policy(
@@ -68,19 +81,23 @@ def run_policy(
         EvaluationError: a decision is invalid or a metric is not finite; names the policy, the scenario and the step.
     """
     label, tick = name or policy.name, tick or _nothing
-    chunks = [
-        _run_chunk(policy, Simulator(scenario, size, split="test"), seed, label, tick)
-        for seed, size in plan.chunks(scenario)
-    ]
-    values = {key: np.concatenate([metrics[key] for metrics, _, _ in chunks], axis=1) for key in SCHEMA}
-    sizes = [metrics["reward"].shape[1] for metrics, _, _ in chunks]
+    chunks: list[_Chunk] = []
+    sizes: list[int] = []
+    step, episode = plan.sample(scenario)
+    for seed, size in plan.chunks(scenario):
+        start, simulator = sum(sizes), Simulator(scenario, size, split="test")
+        here = (start <= episode) & (episode < start + size)
+        chunks.append(_run_chunk(policy, simulator, seed, Sampler(step[here], episode[here], start), label, tick))
+        sizes.append(size)
+    values = {key: np.concatenate([chunk.values[key] for chunk in chunks], axis=1) for key in SCHEMA}
     return PolicyRun(
         steps={key: _compact(value) for key, value in values.items()},
         episodes=_per_episode(values, scenario.traffic.passes_per_episode),
         chunk=np.repeat(np.arange(len(sizes)), sizes),
-        passes=np.concatenate([passes for _, _, passes in chunks]),
-        slowest=np.average([slowest for _, slowest, _ in chunks], axis=0, weights=sizes),
+        passes=np.concatenate([chunk.passes for chunk in chunks]),
+        slowest=np.average([chunk.slowest for chunk in chunks], axis=0, weights=sizes),
         decision_us=time_decisions(policy, scenario, plan, name=label, tick=tick),
+        sampled=join([steps for chunk in chunks for steps in chunk.sampled]),
     )
 
 
@@ -89,25 +106,24 @@ def _nothing() -> None:
 
 
 def _run_chunk(
-    policy: Policy, simulator: Simulator, seed: int, name: str, tick: Callable[[], None]
-) -> tuple[dict[str, NDArray[Any]], FloatArray, NDArray[np.int64]]:
-    """Run an episode in every environment.
-
-    Returns:
-        (steps, N) values of each metric, (U,) how often each device is last, and (N,) the first passes.
-    """
+    policy: Policy, simulator: Simulator, seed: int, sampler: Sampler, name: str, tick: Callable[[], None]
+) -> _Chunk:
+    """Run an episode in every environment."""
     scenario = simulator.scenario
     policy.reset(scenario, simulator.num_envs)
     observation = simulator.reset(seed)
     passes = simulator.passes.copy()
     outcomes, slowest = [], np.zeros(scenario.num_devices)
     for step in range(scenario.steps_per_episode):
+        sampler.before(simulator)
         outcome = _step(policy, simulator, observation, name, step)
+        sampler.after(outcome, step)
         outcomes.append(outcome.metrics)
         observation = outcome.observation
         slowest += _slowest(observation.last_device_time) / scenario.steps_per_episode
         tick()
-    return {key: np.stack([metrics[key] for metrics in outcomes]) for key in SCHEMA}, slowest, passes
+    values = {key: np.stack([metrics[key] for metrics in outcomes]) for key in SCHEMA}
+    return _Chunk(values, slowest, passes, sampler.kept())
 
 
 def _slowest(device_time: FloatArray) -> FloatArray:

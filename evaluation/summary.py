@@ -22,9 +22,12 @@ Summary = dict[str, Any]
 
 
 def build(comparisons: Sequence[Comparison], plan: Plan, command: str) -> Summary:
-    """Return `{"scenarios": {NAME: {"policies": {POLICY: {METRIC: ESTIMATE}}, "bound": {}}}, "meta": {...}}`.
+    """Return `{"scenarios": {NAME: {"policies": {POLICY: {METRIC: ESTIMATE}}, "bound": BOUND}}, "meta": {...}}`.
 
     An ESTIMATE is `{"mean": x, "ci95": [low, high], "iqm": x}`, and METRIC one of `evaluation.comparison.METRICS`.
+    BOUND is `{"steps": n, "reward": ESTIMATE, "latency_at_floor_ms": ESTIMATE, "frontier": {"retained_mass": [...],
+    "latency_ms": [...]}, "states": "shared" | "per policy"}`, described at `evaluation.certified.Certified`; where none
+    is known or asked for it is empty, and no policy has the metric `optimality`.
 
     Raises:
         EvaluationError: a number is not finite; names where it stands.
@@ -34,7 +37,12 @@ def build(comparisons: Sequence[Comparison], plan: Plan, command: str) -> Summar
         "meta": {
             "versions": versions(),
             "git": git_revision(),
-            "seeds": {"seed": plan.seed, "episodes": plan.episodes, "timed_decisions": plan.decisions},
+            "seeds": {
+                "seed": plan.seed,
+                "episodes": plan.episodes,
+                "timed_decisions": plan.decisions,
+                "bound_steps": plan.bound_steps,
+            },
             "command": command,
             "policies": {result.name: _origin(result) for result in comparisons[0].results},
             "configuration": {
@@ -88,9 +96,10 @@ def episode_table(comparisons: Sequence[Comparison]) -> pl.DataFrame:
 
 def _scenario(comparison: Comparison) -> dict[str, Any]:
     policies = {
-        result.name: {name: result.estimates[name].as_dict() for name in METRICS} for result in comparison.results
+        result.name: {name: result.estimates[name].as_dict() for name in METRICS if name in result.estimates}
+        for result in comparison.results
     }
-    return {"policies": policies, "bound": {}}
+    return {"policies": policies, "bound": comparison.bound.as_dict() if comparison.bound else {}}
 
 
 def _origin(result: Result) -> dict[str, Any]:

@@ -15,27 +15,43 @@ COLUMNS = {
     "wlr": "WLR (1/s)",
     "retained_mass": "retained mass",
     "reward": "reward",
+    "optimality": "of bound",
     "decision_us": "decision (µs)",
 }
-"""Headings of the metrics that tables show; all others are in the summary."""
+"""Headings of the metrics that tables show, where there are any; all others are in the summary."""
 
 
 def build_table(comparison: Comparison) -> Table:
     """Return the table of one scenario: means, and below each its 95 % interval."""
     table = Table(
         title=heading(comparison),
-        caption="latency: of a forward pass; vs top-k: paired ratio; below each mean its 95 % interval",
+        caption=_caption(comparison),
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        collapse_padding=True,
     )
     table.add_column("policy", style="bold", no_wrap=True)
-    for column in COLUMNS.values():
+    shown = columns(comparison)
+    for column in shown.values():
         table.add_column(column, justify="right")
     for result in comparison.results:
-        table.add_row(escape(result.name), *[_cell(result.estimates[name]) for name in COLUMNS])
+        table.add_row(escape(result.name), *[_cell(name, result.estimates[name]) for name in shown])
     return table
+
+
+def columns(comparison: Comparison) -> dict[str, str]:
+    """Metrics that a scenario's table shows, and their headings."""
+    return {name: heading for name, heading in COLUMNS.items() if name in comparison.results[0].estimates}
+
+
+def texts(metric: str, estimate: Estimate) -> tuple[str, str]:
+    """Mean and interval of a metric as tables show them."""
+    if metric != "optimality":
+        return number(estimate.mean), interval(estimate)
+    low, mean, high = (percent(value) for value in (estimate.low, estimate.mean, estimate.high))
+    return f"{mean} %", f"{low}–{high}"  # noqa: RUF001 - an en dash
 
 
 def heading(comparison: Comparison) -> str:
@@ -57,8 +73,25 @@ def number(value: float) -> str:
 
 def interval(estimate: Estimate) -> str:
     """The 95 % interval as tables show it."""
-    return f"{number(estimate.low)} – {number(estimate.high)}"  # noqa: RUF001 - an en dash
+    return f"{number(estimate.low)}–{number(estimate.high)}"  # noqa: RUF001 - an en dash
 
 
-def _cell(estimate: Estimate) -> str:
-    return f"{number(estimate.mean)}\n[dim]{interval(estimate)}[/dim]"
+def percent(share: float) -> str:
+    """A share in percent as tables show it: no decimals where penalties have made it less than -1.
+
+    >>> percent(0.98765), percent(-3.0123)
+    ('98.8', '-301')
+    """
+    return f"{100 * share:,.{0 if share < -1.0 else 1}f}"
+
+
+def _cell(metric: str, estimate: Estimate) -> str:
+    mean, ends = texts(metric, estimate)
+    return f"{mean}\n[dim]{ends}[/dim]"
+
+
+def _caption(comparison: Comparison) -> str:
+    text = "latency: of a forward pass; vs top-k: paired ratio; below each mean its 95 % interval"
+    if comparison.bound is None:
+        return text
+    return f"{text}\nof bound: reward as a share of the proven most, mean over {comparison.bound.steps:,} sampled steps"

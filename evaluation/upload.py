@@ -46,15 +46,23 @@ def scalars(summary: Summary) -> dict[str, float]:
         for scenario, content in summary["scenarios"].items()
         for policy, metrics in content["policies"].items()
         for metric in METRICS
+        if metric in metrics
     }
 
 
 def summary_rows(summary: Summary) -> tuple[list[str], list[list[Any]]]:
-    """Column names and one row for each scenario and policy: every metric's mean and the ends of its interval."""
+    """Column names and one row for each scenario and policy: every metric's mean and the ends of its interval.
+
+    None stands where a scenario has no bound.
+    """
     columns = ["scenario", "policy", *(f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high"))]
     rows = [
-        [scenario, policy, *(value for name in METRICS for value in (metrics[name]["mean"], *metrics[name]["ci95"]))]
+        [scenario, policy, *(value for name in METRICS for value in _ends(metrics.get(name)))]
         for scenario, content in summary["scenarios"].items()
         for policy, metrics in content["policies"].items()
     ]
     return columns, rows
+
+
+def _ends(estimate: Mapping[str, Any] | None) -> tuple[float | None, ...]:
+    return (None, None, None) if estimate is None else (estimate["mean"], *estimate["ci95"])

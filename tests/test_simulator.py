@@ -193,3 +193,27 @@ def test_a_policy_cannot_change_the_cell(name):
     observation = simulator.reset(0)
     with pytest.raises(ValueError, match="read-only"):
         getattr(observation, name)[:] = 0
+
+
+@pytest.mark.parametrize("name", ["paper", "mobile"])
+def test_the_true_observation_has_the_true_channels_and_all_else_as_observed(name):
+    simulator, rng = Simulator(preset(name), 3), np.random.default_rng(2)
+    simulator.reset(2)
+    for _ in range(3):
+        simulator.step(random_decision(simulator.scenario, 3, rng))
+    seen, true = simulator.observation, simulator.true_observation()
+    np.testing.assert_array_equal(true.gain_dl, simulator.cell.gain[:, 0])
+    np.testing.assert_array_equal(true.gain_ul, simulator.cell.gain[:, 1])
+    assert np.array_equal(true.gain_dl, seen.gain_dl) == (name == "paper")
+    assert np.array_equal(true.gain_ul, seen.gain_ul) == (name == "paper")
+    for same in ("gate_weights", "load", "last_device_time", "layer", "routed"):
+        np.testing.assert_array_equal(getattr(true, same), getattr(seen, same))
+    for kept in ("gain_dl", "gain_ul", "gate_weights", "load", "last_device_time", "layer"):
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(true, kept)[...] = 0
+    assert simulator.observation is seen
+
+
+def test_the_true_observation_needs_a_reset():
+    with pytest.raises(RuntimeError, match=r"call reset\(\)"):
+        Simulator(preset("paper")).true_observation()

@@ -169,7 +169,7 @@ class _Point:
         """Take a Newton step; the logarithms of the split move as far as the prices ask them to."""
         matrix, play = self.matrix.copy(), self.play
         diagonal = _diagonal(matrix)
-        diagonal[:] += damping[:, None] * diagonal
+        diagonal[:] += np.maximum(damping, RIDGE)[:, None] * diagonal
         rise = np.linalg.solve(matrix, self.excess[:, :, None])[:, :, 0]
         rise = np.clip(rise, -MAX_PRICE_STEP, MAX_PRICE_STEP)
         common = (play * rise).sum(axis=-1, keepdims=True) / play.sum(axis=-1, keepdims=True)

@@ -159,8 +159,30 @@ def degenerate(draw):
 @settings(max_examples=30, deadline=None)
 @given(degenerate(), st.sampled_from(["wlr", "latency"]), st.sampled_from(["all", "top-k"]))
 def test_degenerate_cells_give_valid_decisions_and_bounds(cell, objective, candidates):
-    scenario, observation = cell
-    decision = decide(observation, scenario, objective=objective, candidates=candidates)
+    check(*cell, objective=objective, candidates=candidates)
+
+
+@pytest.mark.parametrize("objective", ["wlr", "latency"])
+@pytest.mark.parametrize(
+    ("weights", "gain_dl", "gain_ul", "floor"),
+    [
+        ([[1.0]], [0.0], [0.0], 0.95),  # the only device is out of reach: the whole band does not help
+        ([[1.0, 0.0]], [1e-6], [1e-6], 0.0),  # an expert that no token wants
+        ([[0.5, 0.5]], [1e-6, 1e-6], [3e-17, 3e-17], 0.95),  # equal devices, almost out of reach, with equal prices
+        ([[0.6, 0.4]] * 3, [1e-8, 0.0], [1e-8, 0.0], 0.5),  # a device that must not be used
+    ],
+)
+def test_cells_that_are_hard_to_price(weights, gain_dl, gain_ul, floor, objective):
+    experts, devices = len(weights[0]), len(gain_dl)
+    host = [expert % devices for expert in range(experts)]
+    scenario = scenario_of(np.random.default_rng(0), "linear", host, 1, len(weights), floor)
+    gains = np.array([gain_dl]), np.zeros((1, devices)), np.array([gain_ul])
+    check(scenario, observe(np.array([weights], dtype=np.float32), *gains), objective=objective)
+
+
+def check(scenario, observation, **options):
+    """Decide one cell, and hold decision and bounds against everything that can be done in it."""
+    decision = decide(observation, scenario, **options)
     used = decision.selection.sum(axis=2)
     assert (used >= 1).all()
     assert (used <= scenario.model.top_k).all()

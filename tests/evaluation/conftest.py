@@ -11,7 +11,7 @@ from wdmoe_env import Scenario
 
 @pytest.fixture(scope="session")
 def plan() -> Plan:
-    return Plan(episodes=5, seed=3, decisions=8)
+    return Plan(episodes=5, seed=3, decisions=8, bound_steps=8)
 
 
 @pytest.fixture(scope="session")

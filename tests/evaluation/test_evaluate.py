@@ -8,9 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 import evaluate
 from evaluation import outputs
+from wdmoe_env import Scenario
 
 ROOT = Path(evaluate.__file__).parent
 
@@ -35,9 +37,25 @@ def test_table_and_report_are_named(tiny_file: Path, tmp_path: Path, capsys: pyt
     assert evaluate.main(arguments(tiny_file, tmp_path)) == 0
     out = capsys.readouterr().out
     assert "vs top-k" in out
+    assert "of bound: reward as a share of the proven most, mean over 6 sampled steps" in out
     assert f"report: {tmp_path / outputs.REPORT}" in out
     assert {outputs.SUMMARY, outputs.EPISODES, outputs.REPORT} <= {path.name for path in tmp_path.iterdir()}
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_reward_without_a_bound_is_said_so(
+    tiny: Scenario, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "other.yaml"
+    changed = {**tiny.model_dump(mode="json"), "name": "other"}
+    changed["reward"]["metric"] = "wlr_token"
+    file.write_text(yaml.safe_dump(changed))
+    assert evaluate.main(arguments(file, tmp_path / "out")) == 0
+    out = capsys.readouterr().out
+    assert "other: no bound is known for reward.metric 'wlr_token', so nothing is compared with one" in out
+    assert "of bound" not in out
+    assert evaluate.main(arguments(file, tmp_path / "off", "--bound-steps", "0")) == 0
+    assert "no bound is known" not in capsys.readouterr().out
 
 
 def test_same_seed_same_results(tiny_file: Path, tmp_path: Path) -> None:
@@ -71,6 +89,7 @@ def test_results_are_not_replaced_unless_told_to(
         (["--scenario", ""], "--scenario is empty"),
         (["--scenario", "paper,paper"], "more than one scenario is called 'paper'"),
         (["--episodes", "0"], "episodes is 0, expected at least 1"),
+        (["--bound-steps", "-1"], "bound_steps is -1, expected at least 0"),
         (["--seed", "-1"], "seed is -1, expected at least 0"),
         (["--out", "/dev/null/results"], "cannot write to --out /dev/null/results"),
     ],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import re
 from dataclasses import replace
@@ -46,10 +47,48 @@ def test_summary_has_the_agreed_form(made: summary.Summary, tiny: Scenario) -> N
             assert set(value) == {"mean", "ci95", "iqm"}
             low, high = value["ci95"]
             assert low <= value["mean"] <= high
+    bound = made["scenarios"]["tiny"]["bound"]
+    assert set(bound) == {"steps", "reward", "latency_at_floor_ms", "frontier", "states"}
+    assert bound["steps"] == 8
+    assert bound["states"] == "shared"
+    assert set(bound["reward"]) == set(bound["latency_at_floor_ms"]) == {"mean", "ci95", "iqm"}
+    assert len(bound["frontier"]["retained_mass"]) == len(bound["frontier"]["latency_ms"]) > 10
     meta = made["meta"]
-    assert meta["seeds"] == {"seed": 3, "episodes": 5, "timed_decisions": 8}
+    assert meta["seeds"] == {"seed": 3, "episodes": 5, "timed_decisions": 8, "bound_steps": 8}
     assert {"python", "numpy", "wdmoe-env"} <= set(meta["versions"])
     assert Scenario.model_validate_json(json.dumps(meta["configuration"]["tiny"])) == tiny
+
+
+def test_without_a_bound_optimality_is_left_out(comparison: Comparison, plan: Plan, tmp_path: Path) -> None:
+    results = [
+        replace(result, estimates={name: value for name, value in result.estimates.items() if name != "optimality"})
+        for result in comparison.results
+    ]
+    without = replace(comparison, results=tuple(results), bound=None)
+    made = summary.build([without], plan, "x")
+    assert made["scenarios"]["tiny"]["bound"] == {}
+    assert "optimality" not in made["scenarios"]["tiny"]["policies"]["top-k"]
+    columns, rows = upload.summary_rows(made)
+    assert rows[0][columns.index("optimality")] is None
+    assert "eval/tiny/top-k/optimality" not in upload.scalars(made)
+    outputs.write([without], made, tmp_path)
+    assert "<th>of bound</th>" not in (tmp_path / outputs.REPORT).read_text()
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(build_table(without))
+    assert "of bound" not in console.export_text()
+
+
+def test_report_tells_what_is_proved(written: Path, comparison: Comparison, plan: Plan) -> None:
+    html = (written / outputs.REPORT).read_text()
+    assert "<th>of bound</th>" in html
+    assert "Proved: a step brings a reward of at most" in html
+    assert "means over 8 sampled steps" in html
+    assert "no policy&#x27;s mean can be" in html
+    assert comparison.bound is not None
+    apart = replace(comparison, bound=replace(comparison.bound, shared=False))
+    html = report.render([apart], {"tiny": []}, summary.build([apart], plan, "x"))
+    assert "in the states of top-k, and a forward pass" in html
+    assert "the least over the states of all policies; means over" in html
 
 
 def test_summary_is_json_without_extensions(made: summary.Summary) -> None:
@@ -157,7 +196,7 @@ def test_table_is_readable_at_120_columns(comparison: Comparison) -> None:
     assert max(map(len, lines)) <= 120
     for policy in POLICIES:
         assert sum(re.match(rf"\s*{re.escape(policy)}\s", line) is not None for line in lines) == 1
-    assert sum(line.count(" – ") for line in lines) == 6 * len(POLICIES)  # noqa: RUF001
+    assert sum(line.count("–") for line in lines) == 7 * len(POLICIES)  # noqa: RUF001
 
 
 def test_scalars_and_rows_for_the_tracker(made: summary.Summary) -> None:
