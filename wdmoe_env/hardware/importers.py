@@ -73,20 +73,20 @@ def import_event_shapes(path: Path, board: str, power_mode: str) -> Imported:
         if seconds < MIN_EVENT_SECONDS:
             result.dropped["event-timed GEMM under 1 ms: warm-up artefacts among them, too small for an expert"] += 1
             continue
-        tokens, inputs, outputs = map(int, raw["shape"].split("x"))
+        tokens, hidden, intermediate = map(int, raw["shape"].split("x"))
         result.rows.append(
             Measurement(
                 board=board,
                 power_mode=power_mode,
                 operation="gemm",
                 tokens=tokens,
-                inputs=inputs,
-                outputs=outputs,
+                hidden=hidden,
+                intermediate=intermediate,
                 precision=raw["dtype"],  # type: ignore[arg-type]  # validated by the model
                 timer="event",
                 latency_s=significant(seconds),
-                std_s=None,
                 trials=int(raw["trial_count"]),
+                energy_j=significant(float(raw["energy_j"])) or None,
                 source=f"{ORIGIN} {path.name}",
             )
         )
@@ -108,8 +108,8 @@ def import_gemm_sweep(path: Path, board: str, power_mode: str) -> Imported:
                 power_mode=power_mode,
                 operation="gemm",
                 tokens=int(raw["batch_size"]) * int(raw["M"]),
-                inputs=int(raw["K"]),
-                outputs=int(raw["N"]),
+                hidden=int(raw["K"]),
+                intermediate=int(raw["N"]),
                 precision="fp16",
                 timer="host",
                 latency_s=significant(mean),
@@ -149,18 +149,21 @@ def _noisy(mean: float, std: float) -> str | None:
 
 def _calibration(raw: dict[str, str], board: str, mode: str, size: int) -> Measurement:
     operation, precision = OPERATIONS[raw["op"]]
-    tokens, inputs, outputs = {"gemv": (1, size, size), "stream_add": (size, 2, 1)}.get(operation, (size, size, size))
+    tokens, hidden, intermediate = {"gemv": (1, size, size), "stream_add": (size, 2, 1)}.get(
+        operation, (size, size, size)
+    )
     return Measurement(
         board=board,
         power_mode=mode,
         operation=operation,
         tokens=tokens,
-        inputs=inputs,
-        outputs=outputs,
+        hidden=hidden,
+        intermediate=intermediate,
         precision=precision,  # type: ignore[arg-type]  # validated by the model
         timer="host",
         latency_s=significant(float(raw["mean_ms"]) / 1e3),
         std_s=significant(float(raw["std_ms"]) / 1e3),
+        min_s=significant(float(raw["min_ms"]) / 1e3),
         trials=int(raw["trials"]),
         source=f"{ORIGIN} calibrations.csv {raw['date']}",
     )
