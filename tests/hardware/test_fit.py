@@ -11,8 +11,9 @@ TRUE = RooflineFit(peak_flops=8e12, memory_bandwidth=60e9, launch_s=3e-4)
 
 def measurement(tokens, inputs, outputs, latency_s=1.0, **changes):
     fields = {
-        "board": "b", "power_mode": "m", "operation": "gemm", "tokens": tokens, "hidden": inputs, "intermediate": outputs,
-        "precision": "fp16", "timer": "host", "latency_s": latency_s, "std_s": None, "trials": 1, "source": "synthetic",
+        "board": "b", "power_mode": "m", "operation": "gemm", "tokens": tokens, "hidden": inputs,
+        "intermediate": outputs, "precision": "fp16", "timer": "host", "latency_s": latency_s, "trials": 1,
+        "source": "synthetic",
     }  # fmt: skip
     return Measurement(**(fields | changes))
 

@@ -20,7 +20,7 @@ Operation = Literal["swiglu_expert", "gemm", "gemm_burst", "gemv", "stream_add"]
 class Measurement(BaseModel):
     """Latency of one operation: of one run (`trial` says which), or the mean over `trials` runs.
 
-    `hidden` x `intermediate` is the shape of a weight matrix. A swiglu_expert holds three of them (gate, up and down); a
+    `hidden` x `intermediate` is the shape of a weight matrix. A swiglu_expert holds three of them (gate, up, down); a
     product (gemm, gemm_burst, gemv) is ``(tokens, hidden) @ (hidden, intermediate)`` and has one.
     gemm: after many warm-up runs. gemm_burst: a few runs in a fresh process, the GPU clock still rising.
     gemv: tokens = 1. stream_add: ``a + b``, tokens = elements, hidden = 2 arrays read, intermediate = 1 array written.
