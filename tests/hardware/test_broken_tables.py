@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from measured import GOOD, HEADER, csv_table, expert, line
 
+from wdmoe_env.hardware import tables
 from wdmoe_env.hardware.measurements import COLUMNS, REQUIRED, read_measurements, write_measurements
 
 NUMBERS = ("tokens", "hidden", "intermediate", "latency_s", "trials")
@@ -120,7 +121,7 @@ def test_truncated_parquet_is_refused(tmp_path, parquet, data):
     assert "truncated" in message or "not Parquet" in message
 
 
-@quiet
+@settings(quiet, max_examples=8)
 @given(data=st.data())
 def test_parquet_with_a_hole_is_refused(tmp_path, parquet, data):
     cut = data.draw(st.integers(4, len(parquet) - 12))
@@ -130,6 +131,14 @@ def test_parquet_with_a_hole_is_refused(tmp_path, parquet, data):
     with contextlib.suppress(ValueError):
         rows = read_measurements(path)
     assert len(rows) in (0, 199)  # the hole may be in what only describes the table
+
+
+def test_parquet_that_ends_its_decoder_is_refused(tmp_path, parquet, monkeypatch):
+    """Some damage ends the process that decodes it, which must not be ours."""
+    monkeypatch.setattr(tables, "_DECODE", "import os; os.abort()")
+    path = tmp_path / "t.parquet"
+    path.write_bytes(parquet)
+    assert "is damaged Parquet" in refusal(path)
 
 
 def test_mixed_types_in_parquet_are_refused(tmp_path):

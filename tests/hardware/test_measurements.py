@@ -32,7 +32,7 @@ def test_bytes_and_flops_of_an_expert():
     row = expert(tokens=2, hidden=3, intermediate=5, precision="fp16", weight_bits=4)
     assert row.flops == 2 * 2 * 3 * 3 * 5
     assert row.weight_bytes == 3 * 3 * 5 / 2
-    assert row.bytes == row.weight_bytes + 2 * 2 * (3 + 3)
+    assert row.bytes == row.weight_bytes
 
 
 @pytest.mark.parametrize(

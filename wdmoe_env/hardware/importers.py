@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wdmoe_env.hardware.check import check
 from wdmoe_env.hardware.measurements import Measurement, Operation, significant
 
 ORIGIN = "branes-ai/graphs@b6c5e82"
@@ -23,7 +24,7 @@ GEMM_SIZES = (32, 64, 128, 256, 512, 1024, 2048)
 # 200 MB and more, the size of an expert's weights; smaller streams are bound by their launch.
 MIN_STREAM_ELEMENTS = 1 << 24
 IDLE_CLOCK_MHZ = 306
-# The event-timed GEMMs below this are small shapes, where runs before the first warm-up stand out tenfold.
+# The event-timed GEMMs below this are small shapes, most of them warm-up artefacts.
 MIN_EVENT_SECONDS = 1e-3
 MAX_RELATIVE_STD = 0.5
 
@@ -67,30 +68,35 @@ def import_calibrations(path: Path) -> Imported:
 
 def import_event_shapes(path: Path, board: str, power_mode: str) -> Imported:
     """Read a table of ``MxKxN`` GEMM latencies timed by CUDA events; it does not name the power mode itself."""
+    rows = [_event_row(raw, board, power_mode, path.name) for raw in _read(path)]
+    warm_up = {finding.index for finding in check(rows) if finding.kind == "warm-up"}
     result = Imported()
-    for raw in _read(path):
-        seconds = float(raw["latency_s"])
-        if seconds < MIN_EVENT_SECONDS:
-            result.dropped["event-timed GEMM under 1 ms: warm-up artefacts among them, too small for an expert"] += 1
-            continue
-        tokens, hidden, intermediate = map(int, raw["shape"].split("x"))
-        result.rows.append(
-            Measurement(
-                board=board,
-                power_mode=power_mode,
-                operation="gemm",
-                tokens=tokens,
-                hidden=hidden,
-                intermediate=intermediate,
-                precision=raw["dtype"],  # type: ignore[arg-type]  # validated by the model
-                timer="event",
-                latency_s=significant(seconds),
-                trials=int(raw["trial_count"]),
-                energy_j=significant(float(raw["energy_j"])) or None,
-                source=f"{ORIGIN} {path.name}",
-            )
-        )
+    for index, row in enumerate(rows):
+        if index in warm_up:
+            result.dropped["event-timed GEMM that is a warm-up artefact: about as long whatever the size"] += 1
+        elif row.latency_s < MIN_EVENT_SECONDS:
+            result.dropped["event-timed GEMM under 1 ms: too small for an expert"] += 1
+        else:
+            result.rows.append(row)
     return result
+
+
+def _event_row(raw: dict[str, str], board: str, power_mode: str, name: str) -> Measurement:
+    tokens, hidden, intermediate = map(int, raw["shape"].split("x"))
+    return Measurement(
+        board=board,
+        power_mode=power_mode,
+        operation="gemm",
+        tokens=tokens,
+        hidden=hidden,
+        intermediate=intermediate,
+        precision=raw["dtype"],  # type: ignore[arg-type]  # validated by the model
+        timer="event",
+        latency_s=significant(float(raw["latency_s"])),
+        trials=int(raw["trial_count"]),
+        energy_j=significant(float(raw["energy_j"])) or None,
+        source=f"{ORIGIN} {name}",
+    )
 
 
 def import_gemm_sweep(path: Path, board: str, power_mode: str) -> Imported:

@@ -93,9 +93,13 @@ class Measurement(BaseModel):
 
     @property
     def bytes(self) -> float:
-        """Bytes that must cross the memory bus at least once: weights, input and output."""
-        ends = 2 * self.hidden if self.operation == EXPERT else self.hidden + self.intermediate
-        return self.weight_bytes + float(BYTES[self.precision] * self.tokens * ends)
+        """Bytes that cross the memory bus at least once: weights, input and output; of an expert its weights alone.
+
+        What an expert's activations take grows with the tokens as its FLOPs do, so a fit counts it there.
+        """
+        if self.operation == EXPERT:
+            return self.weight_bytes
+        return self.weight_bytes + float(BYTES[self.precision] * self.tokens * (self.hidden + self.intermediate))
 
 
 COLUMNS = tuple(Measurement.model_fields)
@@ -111,10 +115,16 @@ def read_measurements(path: Path = TABLE) -> list[Measurement]:
         ImportError: the table is Parquet and polars is not installed.
     """
     faults: list[Fault] = []
-    rows = [
-        row for number, cells in read_rows(path, REQUIRED, COLUMNS, faults) if (row := _parse(number, cells, faults))
-    ]
-    refuse(path, faults)
+    rows: list[Measurement] = []
+    places: list[tuple[int, dict[str, str]]] = []
+    for number, cells in read_rows(path, REQUIRED, COLUMNS, faults):
+        if (row := _parse(number, cells, faults)) is not None:
+            rows.append(row)
+            places.append((number, cells))
+    for index, column, expected in implausible(rows):
+        number, cells = places[index]
+        faults.append(Fault(number, column, cells[column], expected))
+    refuse(path, sorted(faults, key=lambda fault: fault.row))
     if not rows:
         raise ValueError(f"{path}: the table has a header and no rows, expected at least one measurement")
     return rows
@@ -153,12 +163,10 @@ def _parse(number: int, cells: Mapping[str, str], faults: list[Fault]) -> Measur
     # An empty cell of a required column stays, to be refused with its own words.
     values = {name: value for name, value in cells.items() if value != "" or name in REQUIRED}
     try:
-        row = Measurement.model_validate(values)
+        return Measurement.model_validate(values)
     except ValidationError as error:
         for fault in error.errors():
             column = str(fault["loc"][0])
             expected = Measurement.model_fields[column].description or fault["msg"].removeprefix("Input should be ")
             faults.append(Fault(number, column, cells[column], expected))
         return None
-    faults.extend(Fault(number, column, cells[column], expected) for column, expected in implausible(row))
-    return row

@@ -1,13 +1,24 @@
 """Read tables of plain cells from CSV and Parquet, and report every fault at once. Nothing in a file is executed."""
 
 import csv
+import json
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 MAX_FAULTS_SHOWN = 20
 _PARQUET_MAGIC = b"PAR1"
 _MIN_PARQUET_BYTES = 12
+_DECODE = """
+import json, sys, polars
+frame = polars.read_parquet(sys.argv[1], glob=False)
+cells = [["" if value is None else str(value) for value in row] for row in frame.iter_rows()]
+json.dump([frame.columns, cells], sys.stdout)
+"""
+_DECODE_SECONDS = 300
 _NEEDS_POLARS = "Parquet needs polars, which is not installed: pip install polars, or use CSV"
 
 
@@ -108,21 +119,27 @@ def _parquet_rows(
         raise ValueError(f"{path} is not Parquet: it begins with {start!r}, expected {_PARQUET_MAGIC!r}")
     if end != _PARQUET_MAGIC or size < _MIN_PARQUET_BYTES:
         raise ValueError(f"{path} is truncated: it ends with {end!r}, expected {_PARQUET_MAGIC!r}; copy it again")
-    polars = _polars()
-    try:
-        frame = polars.read_parquet(path)
-    except (polars.exceptions.PolarsError, polars.exceptions.PanicException, OSError, OverflowError) as error:
-        raise ValueError(
-            f"{path} is damaged Parquet: {str(error).splitlines()[0] if str(error) else error!r}"
-        ) from None
-    _check_columns(path, frame.columns, required, known)
+    names, rows = _decode_parquet(path)
+    _check_columns(path, names, required, known)
     # From 2 on, as in a CSV, where the header is row 1.
-    for number, row in enumerate(frame.iter_rows(), start=2):
-        # As text, like the cells of a CSV: one set of checks for both.
-        yield (
-            number,
-            {name: "" if value is None else str(value) for name, value in zip(frame.columns, row, strict=True)},
-        )
+    for number, row in enumerate(rows, start=2):
+        yield number, dict(zip(names, row, strict=True))
+
+
+def _decode_parquet(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Columns and cells as text, like those of a CSV: one set of checks for both.
+
+    In a process of its own: decoding damaged Parquet can end the process.
+    """
+    if find_spec("polars") is None:
+        raise ImportError(_NEEDS_POLARS)
+    command = [sys.executable, "-c", _DECODE, str(path)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_DECODE_SECONDS, check=False)  # noqa: S603
+        names, rows = json.loads(done.stdout)
+    except (subprocess.TimeoutExpired, ValueError):
+        raise ValueError(f"{path} is damaged Parquet: it cannot be decoded; copy or write it again") from None
+    return names, rows
 
 
 def _check_columns(path: Path, header: Sequence[str], required: Sequence[str], known: Sequence[str]) -> None:
