@@ -22,6 +22,8 @@ PEAK_REFERENCE = {
 _TYPICAL = np.array([3e-4, 1e-11, 1e-13])
 # Relative errors beyond this count as outliers.
 _OUTLIER = 0.05
+# Arithmetic that never takes more of a row's time than this is not visible, and its rate not known.
+MIN_SHARE = 0.01
 # Fewer shapes than this leave nothing to hold out.
 MIN_SHAPES = 4
 
@@ -59,7 +61,8 @@ def fit_roofline(rows: Sequence[Measurement], peak_flops: float | None = None) -
     rates = np.array([0.0, 0.0, 1 / peak_flops if peak_flops else 0.0])
     seconds = np.array([row.latency_s for row in rows])
     rates[unknown] = _least_log_error(full[:, unknown], seconds, full @ rates, _TYPICAL[unknown])
-    if rates[1] <= 0 or rates[2] <= 0:
+    share = full[:, 2] * rates[2] / np.maximum(full @ rates, 1e-12)
+    if min(rates[1:]) <= 0 or (peak_flops is None and share.max() < MIN_SHARE):
         raise ValueError(
             f"{len(rows)} rows do not determine bandwidth and peak: the fit left one unbounded; "
             "measure more counts of tokens"
