@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from baselines.dynamic_skipping import DynamicSkipping
 from baselines.policy import Baseline
+from baselines.price import Price
 from baselines.random import Random
 from baselines.top_k import TopK
 from baselines.top_k_bandwidth import TopKBandwidth
@@ -24,7 +25,7 @@ from baselines.wdmoe_testbed import WDMoETestbed
 from wdmoe_env.interface import Policy
 
 BASELINES: Final[dict[str, type[Baseline]]] = {
-    policy.name: policy for policy in (TopK, TopKBandwidth, WDMoE, WDMoETestbed, DynamicSkipping, Random)
+    policy.name: policy for policy in (TopK, TopKBandwidth, WDMoE, WDMoETestbed, DynamicSkipping, Price, Random)
 }
 """Every baseline by the name that `make` knows it by."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from typing import Any
+from typing import Any, TypeVar
 
 from wdmoe_env.interface import Decision, Observation
 from wdmoe_env.scenario import Scenario
+
+Choice = TypeVar("Choice", bound=str)
 
 
 class Baseline(ABC):
@@ -49,8 +51,15 @@ def check_range(name: str, value: Any, low: float, high: float = float("inf"), a
     return float(value)
 
 
-def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
+def check_choice(name: str, value: Choice, choices: Collection[str]) -> Choice:
     """Return `value` if it is one of `choices`; else raise a ValueError."""
     if value not in choices:
         raise ValueError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
-    return str(value)
+    return value
+
+
+def check_whole(name: str, value: Any, low: int) -> int:
+    """Return a whole number of at least `low`; else raise a ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name} is {value!r}, expected a whole number of at least {low}")
+    return value

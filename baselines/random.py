@@ -6,7 +6,7 @@ from zlib import crc32
 
 import numpy as np
 
-from baselines.policy import Baseline
+from baselines.policy import Baseline, check_whole
 from wdmoe_env.interface import BoolArray, Decision, Observation
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import selection
@@ -26,9 +26,7 @@ class Random(Baseline):
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"seed is {seed!r}, expected a whole number of at least 0")
-        self.seed = seed
+        self.seed = check_whole("seed", seed, 0)
         self._rng: np.random.Generator | None = None
 
     def reset(self, scenario: Scenario, num_envs: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,15 @@ class Simulator:
         if self._observation is None:
             raise RuntimeError("call reset() before the first step()")
         return self._observation
+
+    def true_observation(self) -> Observation:
+        """The observation as it would be if the base station knew every channel exactly and at once.
+
+        For oracles and bounds: what is observed may be stale or noisy, what happens follows from these gains.
+        """
+        seen = replace(self.observation, gain_dl=self.cell.gain[:, 0], gain_ul=self.cell.gain[:, 1])
+        _freeze(seen)
+        return seen
 
     @property
     def steps(self) -> int:

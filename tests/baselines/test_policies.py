@@ -8,7 +8,7 @@ import pytest
 import baselines
 from wdmoe_env import Observation, Policy, Simulator, load_scenario, preset_names
 
-NAMES = ["top-k", "top-k+bandwidth", "wdmoe", "wdmoe-testbed", "dynamic-skipping", "random"]
+NAMES = ["top-k", "top-k+bandwidth", "wdmoe", "wdmoe-testbed", "dynamic-skipping", "price", "random"]
 
 
 def small(preset, **overrides):

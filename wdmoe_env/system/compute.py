@@ -46,6 +46,10 @@ class ComputeModel:
         """Sum a quantity over the experts of each device: (N, E) to (N, U), and (N, ..., E) to (N, ..., U)."""
         return per_expert if self.one_to_one else per_expert @ self.hosting
 
+    def between_devices(self, between_experts: FloatArray) -> FloatArray:
+        """Sum a matrix over the experts of each pair of devices: (N, E, E) to (N, U, U)."""
+        return between_experts if self.one_to_one else self.hosting.T @ between_experts @ self.hosting
+
     def per_expert(self, per_device: FloatArray) -> FloatArray:
         """Give each expert its device's value: (N, U) to (N, E)."""
         return per_device if self.one_to_one else per_device[:, self.host]

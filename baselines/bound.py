@@ -1,0 +1,186 @@
+"""How good any decision can be: proven bounds on latency, weight-to-latency ratio and reward, for single layers.
+
+They hold for every expert selection, re-routing included, and every split of the band, given the channels and loads of
+the observation. Statement, proof and assumptions: docs/optimum.md. A bound for stale or noisy observations speaks of
+the cell as it was observed; for the cell as it is, take `Simulator.true_observation()`.
+
+>>> import wdmoe_env
+>>> scenario = wdmoe_env.load_scenario("paper", gating={"bank_passes": 1})
+>>> observation = wdmoe_env.Simulator(scenario, num_envs=2).reset(seed=0)
+>>> latency_bound(observation, scenario, retained_mass=0.95).shape
+(2,)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from baselines.joint.prices import find_prices, free_mass, proved_latency
+from baselines.joint.problem import JointProblem, joint_problem, least_fixed, least_latency
+from wdmoe_env import allocation
+from wdmoe_env.interface import FloatArray, Observation
+from wdmoe_env.scenario import Scenario
+from wdmoe_env.system import metrics, selection
+from wdmoe_env.system.latency import snr_bandwidth
+from wdmoe_env.system.layer import layer_times
+
+STEPS = 24
+"""Points that the search for prices tries; more prove hardly anything in addition, except in rare cells."""
+BELOW, ABOVE = (0.0, 0.3, 0.5, 0.65, 0.75, 0.85, 0.92, 0.97), (0.25, 0.5, 1.0)
+"""Where the frontier behind the bound on reward is taken: parts of the floor, and parts of the way from it to 1."""
+SLACK = 2e-6
+"""Retained mass below the floor that counts as rounding: the reward's own tolerance, and single precision."""
+TINY = 1e-300
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """Proven least latency against retained gate mass: a line through points for each of N cells.
+
+    No decision that keeps a retained mass of `mass` or more, in any cell, takes less than `latency`; between two points
+    the straight line through them holds.
+
+    Attributes:
+        mass: (N, P) retained gate mass, rising.
+        latency: (N, P) seconds; below 0 where nothing is proved.
+    """
+
+    mass: FloatArray
+    latency: FloatArray
+
+
+def latency_bound(observation: Observation, scenario: Scenario, retained_mass: float | FloatArray) -> FloatArray:
+    """Return a proven lower bound on the layer's latency over all decisions that keep the mass: (N,) seconds.
+
+    Args:
+        observation: N cells.
+        scenario: what is simulated.
+        retained_mass: what is kept of plain top-K routing's gate mass, 0 to 1: one number, or (N,).
+
+    Raises:
+        ValueError: a retained mass is not within 0 to 1.
+    """
+    problem = joint_problem(observation, scenario)
+    mass = _checked(retained_mass) * problem.plain_mass
+    fixed_s = least_fixed(problem, mass)
+    prices = find_prices(problem, mass, mass, fixed_s, STEPS)
+    return np.maximum(proved_latency(problem, fixed_s, prices, mass), least_latency(problem))
+
+
+def frontier(observation: Observation, scenario: Scenario, retained_mass: Sequence[float]) -> Frontier:
+    """Return the proven frontier, from bounds at the rising `retained_mass` and what their prices prove in between.
+
+    Raises:
+        ValueError: there is no mass, they do not rise, or one is not within 0 to 1.
+    """
+    grid = _checked(np.asarray(retained_mass, dtype=np.float64))
+    if grid.ndim != 1 or not len(grid) or not (np.diff(grid) > 0).all():
+        raise ValueError(f"retained_mass is {retained_mass!r}, expected rising numbers")
+    problem = joint_problem(observation, scenario)
+    masses = grid[:, None] * problem.plain_mass
+    fixed_s = least_fixed(problem, masses[0])
+    prices = [find_prices(problem, mass, mass, fixed_s, STEPS) for mass in masses]
+
+    free = [free_mass(problem, found) / problem.plain_mass for found in prices]
+
+    def proved(index: int, at: int) -> FloatArray:
+        return proved_latency(problem, fixed_s, prices[index], masses[at])
+
+    def chord(index: int, left: int, right: int) -> tuple[FloatArray, FloatArray]:
+        # Prices prove a concave function of the mass, so that the chord between two of its values is proved as well.
+        # Where they prove nothing at the left end, the chord from where they begin to; it is below 0 before.
+        begin, end = proved(index, left), proved(index, right)
+        short, width = np.clip(free[index] - grid[left], 0.0, None), grid[right] - grid[left]
+        return np.where(short > 0, -end * short / np.maximum(width - short, TINY), begin), end
+
+    points = [(np.full(len(fixed_s), grid[0]), proved(0, 0))]
+    for left, right in pairwise(range(len(grid))):
+        points += _higher_of((grid[left], grid[right]), chord(left, left, right), chord(right, left, right))
+    mass, latency = (np.stack(values, axis=1) for values in zip(*points, strict=True))
+    return Frontier(mass, latency)
+
+
+def wlr_bound(observation: Observation, scenario: Scenario) -> FloatArray:
+    """Return a proven upper bound on block WLR over all decisions that keep the scenario's mass floor: (N,) 1/s."""
+    floor = scenario.reward.mass_floor
+    line = frontier(observation, scenario, np.unique([floor, *_above(floor)]).tolist())
+    return _ratios(joint_problem(observation, scenario), line).max(axis=1)
+
+
+def reward_bound(observation: Observation, scenario: Scenario, line: Frontier | None = None) -> FloatArray:
+    """Return a proven upper bound on a step's reward over all decisions, those below the mass floor included: (N,).
+
+    Args:
+        observation: N cells.
+        scenario: what is simulated.
+        line: the frontier of these cells at `reward_grid(scenario)` or more, if it is known already.
+
+    Raises:
+        ValueError: the scenario rewards another ratio than block WLR, for which nothing is proved.
+    """
+    setting = scenario.reward
+    if setting.metric != "wlr":
+        raise ValueError(f"reward.metric is {setting.metric!r}: a bound on the reward is known for 'wlr' alone")
+    line = frontier(observation, scenario, reward_grid(scenario)) if line is None else line
+    ratio = _ratios(joint_problem(observation, scenario), line)
+    if setting.normalize == "top-k":
+        ratio = ratio / plain_wlr(observation, scenario)[:, None]
+    shortfall = np.maximum(setting.mass_floor - SLACK - line.mass, 0.0)
+    # Between two points the ratio is monotone or convex, and the penalty linear: the most is at one of them.
+    return np.asarray((ratio * (1.0 + SLACK) - setting.penalty * shortfall).max(axis=1))
+
+
+def reward_grid(scenario: Scenario) -> list[float]:
+    """Retained masses between which `reward_bound` takes the frontier."""
+    floor = scenario.reward.mass_floor
+    masses = [*(floor * part for part in BELOW), floor - SLACK, *_above(floor)]
+    return [float(mass) for mass in np.unique(np.clip(masses, 0.0, 1.0))]
+
+
+def plain_wlr(observation: Observation, scenario: Scenario) -> FloatArray:
+    """Block WLR of plain top-K routing with equal shares of the band: (N,) 1/s."""
+    radio, compute = scenario.radio_link, scenario.compute_model
+    reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, radio)
+    plain = selection.plain(observation, scenario.model.top_k)
+    equal = allocation.uniform(scenario, len(observation.layer))
+    times = layer_times(plain.tokens, equal, reach, observation.load, compute, radio)
+    return metrics.wlr(plain.mass, times.latency)
+
+
+def _above(floor: float) -> list[float]:
+    return [floor + part * (1.0 - floor) for part in ABOVE]
+
+
+def _ratios(problem: JointProblem, line: Frontier) -> FloatArray:
+    """Most block WLR (N, P) at each point of a frontier and between it and the point before."""
+    least = least_latency(problem)[:, None]
+    before = np.concatenate([line.latency[:, :1], line.latency[:, :-1]], axis=1)
+    latency = np.where(before < least, least, np.maximum(line.latency, least))
+    return line.mass * problem.plain_mass[:, None] / latency
+
+
+def _higher_of(
+    ends: tuple[float, float], first: tuple[FloatArray, FloatArray], second: tuple[FloatArray, FloatArray]
+) -> list[tuple[FloatArray, FloatArray]]:
+    """An interval's start, where two lines over it cross, and its end, with the higher of their values: (N,) each."""
+    before, after = first[0] - second[0], first[1] - second[1]
+    cross = np.clip(before / np.where(before == after, 1.0, before - after), 0.0, 1.0)
+    height = [line[0] + cross * (line[1] - line[0]) for line in (first, second)]
+    (left, right), (start, end) = ends, (np.maximum(first[at], second[at]) for at in (0, 1))
+    return [
+        (np.full_like(start, left), start),
+        (left + cross * (right - left), np.maximum(*height)),
+        (np.full_like(end, right), end),
+    ]
+
+
+def _checked(retained_mass: float | FloatArray) -> FloatArray:
+    mass = np.asarray(retained_mass, dtype=np.float64)
+    # Written so that NaN fails it too.
+    if not ((mass >= 0.0) & (mass <= 1.0)).all():
+        raise ValueError(f"retained_mass is {retained_mass!r}, expected 0 to 1")
+    return mass

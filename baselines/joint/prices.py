@@ -1,0 +1,240 @@
+"""Prices of the devices' time that prove how fast a layer can be: the dual of the joint problem, for N cells at once.
+
+Within a latency T, device u serves `n_u <= (T - fixed_u) c_u(b_u)` tokens, none if T < fixed_u. So for any prices >= 0
+the gate mass that any selection and any split can keep within T is at most
+
+    surplus(price) + max over splits b of the sum of price_u (T - fixed_u) c_u(b_u),
+
+and a T at which this is below the wanted mass is proved to be out of reach. Proof and derivation: docs/optimum.md.
+
+The search moves over points (split b, scale): `price_u = scale / (share_u c_u'(b_u))` with `share_u = 1 - fixed_u / T`.
+At these prices b is the maximising split, so that nothing has to be solved to know the bound. Newton's method brings
+the smoothed demand of the tokens to what the devices can serve, while the temperature of the smoothing falls; steps
+that do not lower the bound on the mass are taken back and damped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from baselines.joint.capacity import TokenRate
+from baselines.joint.demand import exact_surplus, response, smooth_demand
+from baselines.joint.problem import JointProblem
+from wdmoe_env.interface import BoolArray, FloatArray, GateArray
+
+HIGHEST = 100.0
+"""Highest price. Above 1 only differences count, and may be large: a token uses one expert whatever it costs."""
+FIRST_PRICE = 0.1
+"""Mean price at which the search starts."""
+LEAST_SHARE, LEAST_BAND = 1e-3, 1e-12
+SMOOTH, SHARP = 0.03, 5e-4
+"""Temperatures of the smoothed demand, first and last, in gate weight."""
+MAX_PRICE_STEP, MAX_SPLIT_STEP, MAX_KINKS = 1.0, 1.5, 80
+"""Longest steps, of the logarithms of price and bandwidth; and iterations over a piecewise linear function."""
+LEAST_DAMPING, DAMPED, MORE, LESS = 1e-6, 0.3, 30.0, 0.1
+"""Damping at first and after a step is taken back; its growth with every further one, its fall with a good one."""
+TOLERATED = 1e-6
+"""Rise of the bound on the mass, relative to plain routing's, that is taken for rounding."""
+RIDGE = 1e-9
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Prices, and the split of the band that goes with them.
+
+    Attributes:
+        price: (N, U) gate weight for a token on each device, not negative.
+        bandwidth: (N, U) Hz, all above 0.
+        latency: (N,) seconds at which the search ended: close to, but not proved to be below the optimum.
+    """
+
+    price: FloatArray
+    bandwidth: FloatArray
+    latency: FloatArray
+
+
+def proved_latency(problem: JointProblem, fixed_s: FloatArray, prices: Prices, mass: FloatArray) -> FloatArray:
+    """Seconds (N,) that every selection of at least that gate mass takes, whatever the split of the band.
+
+    Valid for any prices: the better they are, the more is proved.
+
+    Args:
+        problem: the cells.
+        fixed_s: (N, U) seconds that a device with tokens computes at least, besides its time for each token.
+        prices: any.
+        mass: (N,) gate mass that must be kept.
+    """
+    rate, band = problem.links.token_rate(prices.bandwidth), problem.links.band
+    needed = mass - free_mass(problem, prices)
+    latency = _break_even(prices.price, prices.bandwidth, rate, fixed_s, needed, band) * (1.0 - ROUNDING)
+    earned, _ = _earned(prices.price, prices.bandwidth, rate, fixed_s, latency, band)
+    return np.where((earned <= needed) & (latency > 0.0), latency, 0.0)
+
+
+def free_mass(problem: JointProblem, prices: Prices) -> FloatArray:
+    """The tokens' surplus at the prices: (N,) gate mass up to which they prove nothing."""
+    return exact_surplus(_net(problem, prices.price, np.float64), problem.top_k)
+
+
+def find_prices(problem: JointProblem, least: FloatArray, most: FloatArray, fixed_s: FloatArray, steps: int) -> Prices:
+    """Search for the prices that prove most, at the gate mass of greatest mass to latency between `least` and `most`.
+
+    Args:
+        problem: the cells.
+        least, most: (N,) gate mass; the same for the prices of one mass.
+        fixed_s: (N, U) as for `proved_latency`.
+        steps: points that are tried, at least 1. With 8 the bound is within 1e-4 of the best in ordinary cells, with 20
+            in nearly all.
+    """
+    kind = problem.weights.dtype.type
+    temperature = np.full((len(least), 1), SMOOTH, dtype=kind)
+    cooling, damping = kind((SHARP / SMOOTH) ** (1.0 / max(steps - 1, 1))), np.full(len(least), LEAST_DAMPING)
+    best = _first_point(problem, least, fixed_s)
+    best.linearise(problem, least, most, fixed_s, temperature)
+    for _ in range(steps - 1):
+        point = best.moved(problem, fixed_s, damping)
+        point.linearise(problem, least, most, fixed_s, temperature)
+        worse = point.value > best.next_value + TOLERATED * problem.plain_mass
+        damping = np.where(worse, np.maximum(damping * MORE, DAMPED), damping * LESS)
+        temperature = np.where(worse[:, None], temperature, np.maximum(temperature * cooling, kind(SHARP)))
+        point.take_back(worse, best)
+        best = point
+    return Prices(best.price, best.bandwidth, best.latency)
+
+
+class _Point:
+    """A point of the search, and the linear system that leads on from it: arrays over N cells."""
+
+    ROWS = ("bandwidth", "scale", "latency", "mass", "price", "play", "excess", "matrix", "next_value")
+
+    def __init__(
+        self,
+        problem: JointProblem,
+        bandwidth: FloatArray,
+        scale: FloatArray,
+        latency: FloatArray,
+        mass: FloatArray,
+        fixed_s: FloatArray,
+    ) -> None:
+        self.bandwidth, self.scale, self.latency, self.mass = bandwidth, scale, latency, mass
+        self.rate = problem.links.token_rate(bandwidth)
+        self.price = np.minimum(scale[:, None] / (_share(fixed_s, latency) * self.rate.slope), HIGHEST)
+
+    def linearise(
+        self,
+        problem: JointProblem,
+        least: FloatArray,
+        most: FloatArray,
+        fixed_s: FloatArray,
+        temperature: GateArray,
+    ) -> None:
+        """Find the bound on the mass here, the latency that it proves, and the system for the next step."""
+        demand = smooth_demand(_net(problem, self.price, temperature.dtype.type), problem.top_k, temperature)
+        tokens = problem.compute.per_device(demand.shares.sum(axis=2, dtype=np.float64))
+        self.value = demand.surplus + self._worth(fixed_s)
+        needed = self.mass - demand.surplus
+        proved = _break_even(self.price, self.bandwidth, self.rate, fixed_s, needed, problem.links.band)
+        self.latency = np.clip(proved, 0.5 * self.latency, 2.0 * self.latency)
+        # Mass over latency is greatest where latency times the derivative of mass by latency is the mass.
+        self.mass = np.clip(self.latency * (self.price * self.rate.rate).sum(axis=-1), least, most)
+        self.next_value = demand.surplus + self._worth(fixed_s)
+        served = self.latency[:, None] * _share(fixed_s, self.latency) * self.rate.rate
+        self.play, self.excess = self.rate.play, self.price * (tokens - served)
+        self.matrix = self._matrix(problem.compute.between_devices(response(demand, temperature)))
+
+    def _worth(self, fixed_s: FloatArray) -> FloatArray:
+        """(N,) what the devices earn with all that they can serve within the latency."""
+        return self.latency * (self.price * _share(fixed_s, self.latency) * self.rate.rate).sum(axis=-1)
+
+    def _matrix(self, response: FloatArray) -> FloatArray:
+        """Derivative of minus `excess` by the logarithms of prices, (N, U, U): of the demand, and of the best split."""
+        play, weight = self.play, self.scale * self.latency
+        matrix = self.price[:, :, None] * self.price[:, None, :] * response
+        matrix -= (weight / play.sum(axis=-1))[:, None, None] * (play[:, :, None] * play[:, None, :])
+        # The ridge settles the common scale where no token responds to it.
+        _diagonal(matrix)[:] += (1.0 + RIDGE) * weight[:, None] * play
+        return matrix
+
+    def take_back(self, rows: BoolArray, before: _Point) -> None:
+        """Return to an earlier point in some cells."""
+        for name in self.ROWS if rows.any() else ():
+            here, there = getattr(self, name), getattr(before, name)
+            setattr(self, name, np.where(rows.reshape(-1, *[1] * (here.ndim - 1)), there, here))
+
+    def moved(self, problem: JointProblem, fixed_s: FloatArray, damping: FloatArray) -> _Point:
+        """Take a Newton step; the logarithms of the split move as far as the prices ask them to."""
+        matrix, play = self.matrix.copy(), self.play
+        diagonal = _diagonal(matrix)
+        diagonal[:] += damping[:, None] * diagonal
+        rise = np.linalg.solve(matrix, self.excess[:, :, None])[:, :, 0]
+        rise = np.clip(rise, -MAX_PRICE_STEP, MAX_PRICE_STEP)
+        common = (play * rise).sum(axis=-1, keepdims=True) / play.sum(axis=-1, keepdims=True)
+        step = np.clip(play / self.bandwidth * (rise - common), -MAX_SPLIT_STEP, MAX_SPLIT_STEP)
+        bandwidth = np.maximum(self.bandwidth * np.exp(step), LEAST_BAND * problem.links.band)
+        bandwidth *= problem.links.band / bandwidth.sum(axis=-1, keepdims=True)
+        scale = self.scale * np.exp(common[:, 0])
+        return _Point(problem, bandwidth, scale, self.latency, self.mass, fixed_s)
+
+
+def _first_point(problem: JointProblem, mass: FloatArray, fixed_s: FloatArray) -> _Point:
+    """Equal shares of the band, and the prices that go with them, of a mean that most cells' prices have."""
+    band, (_, _, tokens) = problem.links.band, problem.weights.shape
+    bandwidth = np.full(fixed_s.shape, band / fixed_s.shape[1])
+    rate = problem.links.token_rate(bandwidth)
+    price = (1.0 / rate.slope) * (FIRST_PRICE / (1.0 / rate.slope).mean(axis=-1, keepdims=True))
+    even = (tokens * problem.top_k / fixed_s.shape[1] / rate.rate + fixed_s).max(axis=-1)
+    surplus = exact_surplus(_net(problem, price, problem.weights.dtype.type), problem.top_k)
+    proved = _break_even(price, bandwidth, rate, fixed_s, mass - surplus, band)
+    latency = np.clip(proved, 0.7 * even, even)
+    scale = FIRST_PRICE / (1.0 / (_share(fixed_s, latency) * rate.slope)).mean(axis=-1)
+    return _Point(problem, bandwidth, scale, latency, mass, fixed_s)
+
+
+def _break_even(
+    price: FloatArray, bandwidth: FloatArray, rate: TokenRate, fixed_s: FloatArray, needed: FloatArray, band: float
+) -> FloatArray:
+    """The latency (N,) within which the devices can earn just what is needed; not above 0 if that is nothing."""
+    if not fixed_s.any():
+        _, slope = _earned(price, bandwidth, rate, fixed_s, np.ones_like(needed), band)
+        return needed / slope
+    latency = fixed_s.max(axis=-1) + 1e-3
+    for _ in range(MAX_KINKS):  # Newton's method on a convex, piecewise linear function
+        earned, slope = _earned(price, bandwidth, rate, fixed_s, latency, band)
+        before, latency = latency, np.where(slope > 0, latency - (earned - needed) / np.maximum(slope, 1e-300), 0.0)
+        if (np.abs(latency - before) <= 1e-14 * np.abs(before)).all():
+            break
+    return latency
+
+
+def _earned(
+    price: FloatArray, bandwidth: FloatArray, rate: TokenRate, fixed_s: FloatArray, latency: FloatArray, band: float
+) -> tuple[FloatArray, FloatArray]:
+    """No less than what devices earn within (N,) seconds under any split, and its derivative by them: (N,) each.
+
+    By concavity `c(b') <= c(b) + c'(b) (b' - b)`, so no split earns more than the sum of `a_u (c_u - c_u' b_u)` and
+    the largest `a_u c_u' B`, with `a_u = price_u (T - fixed_u)`.
+    """
+    head = np.maximum(latency[:, None] - fixed_s, 0.0)
+    sure, open_ = price * (rate.rate - rate.slope * bandwidth), price * rate.slope * band
+    first = (open_ * head).argmax(axis=-1)[:, None]
+    best, steepness, left = (np.take_along_axis(values, first, axis=-1)[:, 0] for values in (open_ * head, open_, head))
+    return (sure * head).sum(axis=-1) + best, (sure * (head > 0)).sum(axis=-1) + steepness * (left > 0)
+
+
+def _share(fixed_s: FloatArray, latency: FloatArray) -> FloatArray:
+    """Share (N, U) of the latency that is left for tokens."""
+    return np.maximum(1.0 - fixed_s / latency[:, None], LEAST_SHARE)
+
+
+def _net(problem: JointProblem, price: FloatArray, kind: type[np.floating[Any]]) -> GateArray:
+    """Gate weights less the prices of the experts' devices: (N, E, J)."""
+    return problem.weights.astype(kind, copy=False) - problem.compute.per_expert(price)[:, :, None].astype(kind)
+
+
+def _diagonal(matrix: FloatArray) -> FloatArray:
+    """A writable view of the diagonals: (N, U)."""
+    return np.einsum("nuu->nu", matrix)

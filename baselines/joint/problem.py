@@ -1,0 +1,83 @@
+"""The joint problem of one layer: which experts each token uses and how the band is split, for N cells at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from baselines.joint.capacity import Links
+from wdmoe_env.interface import FloatArray, GateArray, Observation
+from wdmoe_env.scenario import Scenario
+from wdmoe_env.system import selection
+from wdmoe_env.system.compute import ComputeModel
+from wdmoe_env.system.latency import snr_bandwidth
+from wdmoe_env.system.selection import Candidates
+
+BANNED = -4.0
+"""Stands for the gate weight of an expert that a token may not use: below any weight less any price."""
+
+
+@dataclass(frozen=True, slots=True)
+class JointProblem:
+    """What the optimum of a layer depends on.
+
+    Attributes:
+        weights: (N, E, J) gate weights, and `BANNED` where an expert is no candidate for a token.
+        top_k: K, most experts a token may use.
+        plain_mass: (N,) gate mass of plain top-K routing: what retained mass is measured against.
+        links: how many tokens a second each device can take for its share of the band.
+        fixed_s: (N, U) seconds that each used expert costs its device, whatever its tokens.
+        compute: which device hosts which expert.
+    """
+
+    weights: GateArray
+    top_k: int
+    plain_mass: FloatArray
+    links: Links
+    fixed_s: FloatArray
+    compute: ComputeModel
+
+
+def joint_problem(observation: Observation, scenario: Scenario, candidates: Candidates = "all") -> JointProblem:
+    """Read the problem off an observation.
+
+    Args:
+        observation: what is known of the cells; the optimum is that of the channels and loads in it.
+        scenario: what is simulated.
+        candidates: `all`: tokens may be re-routed. `top-k`: experts may only be dropped from plain top-K routing.
+    """
+    k, compute, radio = scenario.model.top_k, scenario.compute_model, scenario.radio_link
+    weights = selection.by_expert(observation.gate_weights)
+    plain = selection.by_expert(selection.routed(observation, k))
+    speed = 1.0 - observation.load
+    reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, radio)
+    return JointProblem(
+        weights=weights if candidates == "all" else np.where(plain, weights, weights.dtype.type(BANNED)),
+        top_k=k,
+        plain_mass=(weights * plain).sum(axis=(1, 2), dtype=np.float64),
+        links=Links(reach, compute.token_s / speed, radio),
+        fixed_s=compute.fixed_s / speed,
+        compute=compute,
+    )
+
+
+def least_latency(problem: JointProblem) -> FloatArray:
+    """Seconds (N,) that any layer takes: those of one token on the best device, with the whole band for itself."""
+    whole = np.full_like(problem.fixed_s, problem.links.band)
+    return (1.0 / problem.links.token_rate(whole).rate + problem.fixed_s).min(axis=-1)
+
+
+def least_fixed(problem: JointProblem, mass: FloatArray) -> FloatArray:
+    """Fixed seconds (N, U) of a device with tokens, in every selection of at least a (N,) gate mass.
+
+    Those of one expert, or of all its experts that no selection of that mass can do without.
+    """
+    if problem.compute.one_to_one or not problem.compute.has_fixed:
+        return problem.fixed_s
+    k, weights = problem.top_k, problem.weights.astype(np.float64)
+    # Without an expert, its tokens can at best take the one that plain routing leaves out, of rank K + 1.
+    spare = -np.sort(-weights, axis=1)[:, k : k + 1] if weights.shape[1] > k else np.zeros_like(weights[:, :1])
+    lost = np.maximum(weights - np.maximum(spare, 0.0), 0.0).sum(axis=2)
+    needed = (problem.plain_mass[:, None] - lost < mass[:, None] * (1.0 - 1e-9)).astype(np.float64)
+    return problem.fixed_s * np.maximum(problem.compute.per_device(needed), 1.0)

@@ -1,0 +1,68 @@
+"""The joint optimum by prices: expert selection and bandwidth decided together, within a fraction of a percent."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from baselines.joint.prices import find_prices
+from baselines.joint.problem import joint_problem
+from baselines.joint.rounding import Objective, improve, round_prices
+from baselines.policy import Baseline, check_choice, check_range, check_whole
+from wdmoe_env import allocation
+from wdmoe_env.interface import BoolArray, Decision, Observation
+from wdmoe_env.system import selection
+from wdmoe_env.system.selection import Candidates
+
+
+class Price(Baseline):
+    """Find the prices at which the tokens' demand meets what the devices can serve; round, improve, split exactly.
+
+    The prices are those that prove the bound of `baselines.bound`, so that the gap to it is what rounding costs.
+
+    Args:
+        mass_floor: retained gate mass that is kept in every layer, 0 to 1. None: the scenario's floor.
+        objective: `wlr`: most block WLR above the floor. `latency`: least latency at the floor.
+        candidates: `all`: tokens may be re-routed. `top-k`: experts may only be dropped from plain top-K routing.
+        steps: points that the search for prices tries.
+        rounds: how often the rounded selection is improved.
+    """
+
+    name = "price"
+
+    MOVES, TRIALS = 24, 16
+
+    def __init__(
+        self,
+        mass_floor: float | None = None,
+        objective: Objective = "wlr",
+        candidates: Candidates = "all",
+        steps: int = 10,
+        rounds: int = 2,
+    ) -> None:
+        super().__init__()
+        self.mass_floor = None if mass_floor is None else check_range("mass_floor", mass_floor, 0.0, 1.0)
+        self.objective = check_choice("objective", objective, get_args(Objective))
+        self.candidates = check_choice("candidates", candidates, get_args(Candidates))
+        self.steps = check_whole("steps", steps, 1)
+        self.rounds = check_whole("rounds", rounds, 0)
+
+    def decide(self, observation: Observation) -> Decision:
+        chosen = self.select(observation)
+        return Decision(chosen, allocation.allocate_for(chosen, observation, self.scenario))
+
+    def select(self, observation: Observation) -> BoolArray:
+        """The (N, J, E) selection alone."""
+        problem = joint_problem(observation, self.scenario, self.candidates)
+        floor = self.scenario.reward.mass_floor if self.mass_floor is None else self.mass_floor
+        least = floor * problem.plain_mass
+        most = problem.plain_mass if self.objective == "wlr" else least
+        price = find_prices(problem, least, most, problem.fixed_s, self.steps).price
+        decided = round_prices(problem, price, least)
+        for _ in range(self.rounds):
+            if not improve(problem, price, least, decided, self.objective, self.MOVES, self.TRIALS):
+                break
+        chosen = decided.chosen
+        short = decided.mass < least * (1.0 - 1e-7)
+        if short.any():  # plain routing always keeps enough
+            chosen[short] = selection.by_expert(selection.routed(observation, self.scenario.model.top_k))[short]
+        return chosen.swapaxes(1, 2)
