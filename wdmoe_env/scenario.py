@@ -12,7 +12,9 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from wdmoe_env.hardware import boards
+from wdmoe_env.hardware.radio_replay import Link, RadioReplay, replay_of
 from wdmoe_env.interface import IntArray
+from wdmoe_env.paths import anchor
 from wdmoe_env.settings import (
     ChannelSettings,
     DeviceSettings,
@@ -75,6 +77,11 @@ class Scenario(Settings):
         if idle := sorted(set(range(devices)) - set(self.host)):
             raise ValueError(f"host gives no expert to device {idle[0]}: every device must host at least one")
         return self._fits_memory()
+
+    @model_validator(mode="after")
+    def _traces_give_gains(self) -> Scenario:
+        _ = self.radio_replay
+        return self
 
     def __eq__(self, other: object) -> bool:
         # By settings alone: pydantic would compare the arrays that cached properties keep, too.
@@ -145,6 +152,15 @@ class Scenario(Settings):
         )
 
     @cached_property
+    def radio_replay(self) -> RadioReplay | None:
+        """Gains from recorded logs, where `channel.trace` names any."""
+        if (trace := self.channel.trace) is None:
+            return None
+        radio = self.radio_link
+        band, powers = trace.band_hz or radio.bandwidth_hz, (radio.bs_power_w, radio.device_power_w)
+        return replay_of(trace.read(), trace.step_s, Link(band, powers, radio.noise_w_per_hz, trace.reference_dbm))
+
+    @cached_property
     def compute_model(self) -> ComputeModel:
         """Seconds each device needs per used expert and per token, when idle."""
         fixed, per_token = zip(*(_expert_time(group, self.model) for group in self.device_groups), strict=True)
@@ -178,7 +194,7 @@ def load_scenario(source: str | Path | Scenario, **overrides: Any) -> Scenario:
         data, origin = source.model_dump(mode="json"), f"scenario {source.name!r}"
     else:
         path = _find(str(source))
-        data, origin = read_yaml(path), str(source)
+        data, origin = anchor(read_yaml(path), path.parent), str(source)
     return _validate(merge(data, overrides), origin)
 
 

@@ -216,7 +216,7 @@ class Simulator:
     def restore(self, state: dict[str, Any]) -> Observation:
         """Go on from what `state` returned, in a simulator of the same scenario and size."""
         arrays = state["arrays"]
-        self.cell.restore({name: arrays[f"cell.{name}"] for name in Cell.STATE})
+        self.cell.restore({name: arrays[f"cell.{name}"] for name in self.cell.STATE})
         self._passes = np.array(arrays["passes"])
         self._last_device_time = np.array(arrays["last_device_time"])
         self._step = int(state["step"])
