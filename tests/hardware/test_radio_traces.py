@@ -243,3 +243,15 @@ def test_all_ucc_logs_import_or_are_refused_with_a_reason(kind, accepted, refuse
     imported = import_logs(UCC, kind)
     assert (imported.logs, imported.accepted, dict(imported.refused)) == (83, accepted, refused)
     assert all(len(trace.resample(0.1).values) >= 600 for trace in imported.traces)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_source_of_a_trace_is_kept(tmp_path, name):
+    write_trace(tmp_path / name, trace(source="walked through the lab, made with a phone"))
+    assert read_trace(tmp_path / name).source == "walked through the lab, made with a phone"
+
+
+def test_gain_of_the_uplink_needs_one():
+    assert trace(uplink=np.array([10.0, 0.0, 1.0])).gain(1.0, 1.0, 1.0, uplink=True)[0] == pytest.approx(10.0)
+    with pytest.raises(ValueError, match="trace has no uplink"):
+        trace().gain(1.0, 1.0, 1.0, uplink=True)

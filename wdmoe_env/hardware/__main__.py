@@ -64,6 +64,12 @@ def _add_radio(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     radio.add_argument("path", type=Path, help="log, folder of logs, or zip of UCC 5G logs")
     radio.add_argument("--kind", default="snr_db", choices=("snr_db", "rsrp_dbm", "throughput_bit_s"))
     radio.add_argument("--out", type=Path, help="folder for the traces, in our own schema")
+    made_up = subparsers.add_parser("synthesize-radio", help="write a made-up SNR log, for examples")
+    made_up.add_argument("--seconds", type=float, default=300.0, help="length (default: 300)")
+    made_up.add_argument("--step-s", type=float, default=0.5, help="time between samples (default: 0.5)")
+    made_up.add_argument("--mean-db", type=float, default=28.0, help="mean SNR (default: 28)")
+    made_up.add_argument("--seed", type=int, default=0)
+    made_up.add_argument("--out", type=Path, required=True, help="CSV to write")
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -87,6 +93,8 @@ def _run(options: argparse.Namespace) -> None:
             commands.record_expert(options)
         case "import-radio":
             commands.import_radio(options.path, options.kind, options.out)
+        case "synthesize-radio":
+            commands.synthesize_radio(options)
 
 
 if __name__ == "__main__":

@@ -146,6 +146,16 @@ def import_radio(path: Path, kind: str, out: Path | None = None) -> None:
         print(f"{out}: {len(imported.traces)} files")
 
 
+def synthesize_radio(options: Namespace) -> None:
+    """Write a made-up log as the options of `synthesize-radio` say."""
+    from wdmoe_env.hardware.radio_traces import write_trace
+    from wdmoe_env.hardware.synthetic_radio import synthetic_snr
+
+    trace = synthetic_snr(options.seconds, options.step_s, options.mean_db, options.seed)
+    write_trace(options.out, trace)
+    print(f"{options.out}: {len(trace.seconds)} samples, made up")
+
+
 def warn_of_findings(rows: Sequence[Measurement]) -> None:
     """Print how many rows are suspect, if any."""
     if check(rows):
