@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from wdmoe_env import paths
-from wdmoe_env.hardware import boards
 from wdmoe_env.hardware.radio_replay import Sampling, read_stretches
 from wdmoe_env.hardware.radio_traces import RadioTrace
 
@@ -66,48 +65,6 @@ class ModelSettings(Settings):
     def payload_bits(self) -> float:
         """Bits of one token's embedding in one direction (R)."""
         return float(self.bits_per_value * self.hidden_size)
-
-
-class LinearCompute(Settings):
-    """The paper's compute model: time in proportion to the tokens."""
-
-    kind: Literal["linear"]
-    flops_per_s: Positive
-
-
-class RooflineCompute(Settings):
-    """Launch overhead + reading the weights + arithmetic, from a board of the catalogue or from own figures."""
-
-    kind: Literal["roofline"]
-    board: str | None = None
-    power_mode: str | None = None
-    peak_flops: Positive | None = None
-    memory_bandwidth: Positive | None = None
-    launch_s: NonNegative | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> RooflineCompute:
-        own = (self.peak_flops, self.memory_bandwidth, self.launch_s)
-        if self.board is None and (None in own or self.power_mode is not None):
-            raise ValueError("give either board (and power_mode), or all of peak_flops, memory_bandwidth and launch_s")
-        if self.board is not None:
-            if own != (None, None, None):
-                raise ValueError(f"board {self.board!r} already sets peak_flops, memory_bandwidth and launch_s")
-            boards.roofline(self.board, self.power_mode)
-        return self
-
-
-class DeviceSettings(Settings):
-    """A group of like devices."""
-
-    name: str
-    count: Count = 1
-    compute: Annotated[LinearCompute | RooflineCompute, Field(discriminator="kind")]
-    memory_gb: Positive | None = None
-    """Memory of the device, 10^9 bytes; a board brings its own. Not checked where unknown."""
-    memory_reserve_gb: NonNegative = 1.5
-    """Memory that the operating system and buffers keep (assumed)."""
-    speed_m_s: Range = Range(low=0.0, high=0.0)
 
 
 class RadioSettings(Settings):
@@ -192,7 +149,6 @@ class ChannelSettings(Settings):
     """Standard deviation of the estimation error, dB."""
     turn_std_rad: NonNegative = 0.3
     """How much a moving device's heading wanders in a second."""
-
     trace: TraceSettings | None = None
     """Recorded gains; path loss and shadowing are not used then, and positions are only drawn."""
 
