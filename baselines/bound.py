@@ -25,6 +25,7 @@ from wdmoe_env import allocation
 from wdmoe_env.interface import FloatArray, Observation
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import metrics, selection
+from wdmoe_env.system.compute import compute_time
 from wdmoe_env.system.latency import snr_bandwidth
 from wdmoe_env.system.layer import layer_times
 
@@ -111,16 +112,24 @@ def wlr_bound(observation: Observation, scenario: Scenario) -> FloatArray:
     return _ratios(joint_problem(observation, scenario), line).max(axis=1)
 
 
-def reward_bound(observation: Observation, scenario: Scenario, line: Frontier | None = None) -> FloatArray:
+def reward_bound(
+    observation: Observation,
+    scenario: Scenario,
+    line: Frontier | None = None,
+    reference: FloatArray | None = None,
+) -> FloatArray:
     """Return a proven upper bound on a step's reward over all decisions, those below the mass floor included: (N,).
 
     Args:
         observation: N cells.
         scenario: what is simulated.
         line: the frontier of these cells at `reward_grid(scenario)` or more, if it is known already.
+        reference: (N,) block WLR of plain top-K that the reward is relative to, `Simulator.reference()`. By default
+            what follows from the observation; required where devices are measured.
 
     Raises:
-        ValueError: the scenario rewards another ratio than block WLR, for which nothing is proved.
+        ValueError: the scenario rewards another ratio than block WLR, for which nothing is proved; or there is no
+            reference, and the observation holds compute that is but a bound on the true one.
     """
     setting = scenario.reward
     if setting.metric != "wlr":
@@ -128,7 +137,7 @@ def reward_bound(observation: Observation, scenario: Scenario, line: Frontier | 
     line = frontier(observation, scenario, reward_grid(scenario)) if line is None else line
     ratio = _ratios(joint_problem(observation, scenario), line)
     if setting.normalize == "top-k":
-        ratio = ratio / plain_wlr(observation, scenario)[:, None]
+        ratio = ratio / (plain_wlr(observation, scenario) if reference is None else reference)[:, None]
     shortfall = np.maximum(setting.mass_floor - SLACK - line.mass, 0.0)
     # Between two points the ratio is monotone or convex, and the penalty linear: the most is at one of them.
     return np.asarray((ratio * (1.0 + SLACK) - setting.penalty * shortfall).max(axis=1))
@@ -142,12 +151,22 @@ def reward_grid(scenario: Scenario) -> list[float]:
 
 
 def plain_wlr(observation: Observation, scenario: Scenario) -> FloatArray:
-    """Block WLR of plain top-K routing with equal shares of the band: (N,) 1/s."""
+    """Block WLR of plain top-K routing with equal shares of the band: (N,) 1/s.
+
+    Raises:
+        ValueError: the observation holds compute that is but a bound on the true one.
+    """
+    if observation.compute is not None:
+        raise ValueError(
+            "devices are measured, so that the observation does not tell how long plain top-K takes: take "
+            "Simulator.reference() before the step, or mass and latency_top_k from its metrics, as the reference"
+        )
     radio, compute = scenario.radio_link, scenario.compute_model
     reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, radio)
     plain = selection.plain(observation, scenario.model.top_k)
     equal = allocation.uniform(scenario, len(observation.layer))
-    times = layer_times(plain.tokens, equal, reach, observation.load, compute, radio)
+    computation = compute_time(plain.tokens, observation.load, compute)
+    times = layer_times(compute.per_device(plain.tokens), computation, equal, reach, radio)
     return metrics.wlr(plain.mass, times.latency)
 
 

@@ -11,6 +11,7 @@ from baselines.policy import Baseline, check_choice, check_range
 from wdmoe_env import allocation
 from wdmoe_env.interface import BoolArray, Decision, FloatArray, GateArray, Observation
 from wdmoe_env.system import selection
+from wdmoe_env.system.compute import compute_time
 from wdmoe_env.system.latency import communication_time, snr_bandwidth
 from wdmoe_env.system.layer import layer_times, weight_to_latency
 
@@ -95,7 +96,8 @@ class WDMoE(Baseline):
         compute, radio = self.scenario.compute_model, self.scenario.radio_link
         uniform = allocation.uniform(self.scenario, len(load))
         routing = selection.routing(weights, chosen)
-        times = layer_times(routing.tokens, uniform, reach, load, compute, radio)
+        computation = compute_time(routing.tokens, load, compute)
+        times = layer_times(compute.per_device(routing.tokens), computation, uniform, reach, radio)
         ratio = weight_to_latency("wlr_token", routing, times, compute, chosen.shape[1])
         single = communication_time(uniform, reach, radio) + (compute.fixed_s + compute.token_s) / (1.0 - load)
         token_time = np.where(times.tokens > 0, times.device / np.maximum(times.tokens, 1.0), single)

@@ -28,7 +28,8 @@ def judge(simulator, price):
 
     def outcome(picked, split):
         routing = selection.routing(observation.gate_weights, picked)
-        times = layer_times(routing.tokens, split, reach, simulator.cell.load, compute, scenario.radio_link)
+        computation = simulator.compute_replay.compute_time(routing.tokens, simulator.cell.load)
+        times = layer_times(compute.per_device(routing.tokens), computation, split, reach, scenario.radio_link)
         return routing.mass.sum(axis=-1), metrics.wlr(routing.mass, times.latency)
 
     mass, ratio = outcome(chosen, allocation.allocate_for(chosen, observation, scenario))

@@ -19,8 +19,8 @@ def test_presets_load_under_their_name(name):
     assert scenario.steps_per_episode == scenario.model.layers * scenario.traffic.passes_per_episode
 
 
-def test_the_four_presets_are_there():
-    assert preset_names() == ["cell-64", "jetson", "mobile", "paper"]
+def test_the_five_presets_are_there():
+    assert preset_names() == ["cell-64", "jetson", "jetson-wifi", "mobile", "paper"]
 
 
 def test_the_paper_preset_is_what_the_docs_say():

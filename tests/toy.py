@@ -11,6 +11,7 @@ ROOFLINE = {"kind": "roofline", "peak_flops": 5e12, "memory_bandwidth": 1e11, "l
 SMALL: dict[str, dict[str, Any]] = {
     "paper": {"gating": {"bank_passes": 4}},
     "jetson": {"gating": {"bank_passes": 4}},
+    "jetson-wifi": {"gating": {"bank_passes": 4}},
     "mobile": {"gating": {"bank_passes": 4}},
     "cell-64": {"gating": {"bank_passes": 1}},
 }

@@ -26,5 +26,5 @@ def allocate_for(chosen: BoolArray, observation: Observation, scenario: Scenario
 def demand(chosen: BoolArray, observation: Observation, scenario: Scenario) -> tuple[FloatArray, FloatArray]:
     """What a (N, J, E) selection asks of each device: (N, U) tokens, and (N, U) seconds of computing."""
     per_expert = selection.tokens_per_expert(chosen)
-    compute = scenario.compute_model
+    compute = scenario.compute_model if observation.compute is None else observation.compute
     return compute.per_device(per_expert), compute_time(per_expert, observation.load, compute)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from wdmoe_env.hardware.radio_replay import RadioReplay
 from wdmoe_env.interface import FloatArray
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import channel
 
 MAX_LOAD = 0.95
+TRACE_STATE = ("stretch", "clock")
+"""State of a cell with recorded gains, beside that of every cell."""
 
 
 class Cell:
@@ -19,13 +25,17 @@ class Cell:
         gain: (N, 2, U) true power gains, downlink first.
         known_gain: (N, 2, U) gains as the base station knows them.
         load: (N, U) share of compute that is taken.
+        stretch, clock: with recorded gains: (N, U) stretch that a device replays, and seconds since its start.
     """
 
-    STATE = ("position", "velocity", "sight", "shadow", "scatter", "background", "heat", "gain", "known_gain", "load")
+    STATE: tuple[str, ...] = (
+        *("position", "velocity", "sight", "shadow", "scatter", "background", "heat"),
+        *("gain", "known_gain", "load"),
+    )
 
     def __init__(self, scenario: Scenario, num_envs: int) -> None:
         self._channel, self._load = scenario.channel, scenario.load
-        self._carrier_ghz = scenario.radio.carrier_ghz
+        self._carrier_ghz, self._replay = scenario.radio.carrier_ghz, scenario.radio_replay
         self._shape = (num_envs, scenario.num_devices)
         speeds = [group.speed_m_s for group in scenario.device_groups]
         self._speed = np.array([speed.low for speed in speeds]), np.array([speed.high for speed in speeds])
@@ -34,6 +44,8 @@ class Cell:
         self._fades = self._channel.fading.kind != "none"
         self._throttles = self._load.thermal_slowdown > 0 and self._load.thermal_threshold < 1
         self._rows = self._plan_noise()
+        if self._replay is not None:
+            self.STATE = (*Cell.STATE, *TRACE_STATE)
         for name in self.STATE:
             setattr(self, name, np.zeros(0))
 
@@ -47,6 +59,8 @@ class Cell:
     gain: FloatArray
     known_gain: FloatArray
     load: FloatArray
+    stretch: NDArray[np.int64]
+    clock: FloatArray
 
     def _plan_noise(self) -> dict[str, slice]:
         """Rows of the noise block that each process uses; only the scenario decides which there are."""
@@ -83,6 +97,8 @@ class Cell:
         self.background = noise[:, self._rows["background"]][:, 0] if self._load.std > 0 else np.zeros(self._shape)
         start = self._load.initial_heat
         self.heat = start.low + (start.high - start.low) * heat
+        if self._replay is not None:
+            self._begin_traces(self._replay, rng.random((2, *self._shape)))
         self._update_path()
         self._update(noise)
         self.known_gain = self._estimate(self.gain, noise)
@@ -93,6 +109,10 @@ class Cell:
         elapsed = elapsed_s[:, None]
         if self._moves:
             self._move(noise, elapsed)
+        if self._replay is not None:
+            self.clock = self.clock + elapsed
+        if self._moves or self._replay is not None:
+            self._update_path()
         if self._fades:
             self._fade(noise, elapsed)
         if self._load.std > 0:
@@ -119,7 +139,6 @@ class Cell:
             fresh = noise[:, self._rows["shadow"]][:, 0]
             moved = np.abs(self.position - before)
             self.shadow = channel.next_shadow(self.shadow, fresh, moved, self._channel.shadowing)
-        self._update_path()
 
     def _fade(self, noise: FloatArray, elapsed: FloatArray) -> None:
         fresh = self._scatter_noise(noise)
@@ -129,7 +148,17 @@ class Cell:
         correlation = channel.doppler_correlation(np.abs(self.velocity), self._carrier_ghz, elapsed)
         self.scatter = channel.next_scatter(self.scatter, fresh, correlation[:, None, None, :])
 
+    def _begin_traces(self, replay: RadioReplay, drawn: FloatArray) -> None:
+        """Give each device a file and a place in it, from (2, N, U) uniform numbers."""
+        turns = np.broadcast_to(np.arange(self._shape[1]) % replay.num_files, self._shape)
+        own = self._channel.trace is not None and self._channel.trace.assignment == "drawn"
+        file = (drawn[0] * replay.num_files).astype(np.int64) if own else turns
+        self.stretch, self.clock = replay.begin(file, drawn[1])
+
     def _update_path(self) -> None:
+        if self._replay is not None:
+            self._path_gain = self._replay.at(self.stretch, self.clock)
+            return
         loss = channel.path_loss_db(np.abs(self.position), self._carrier_ghz, self._channel.path_loss, self.sight)
         self._path_gain = np.power(10.0, -0.1 * (loss + self.shadow))[:, None, :]
 
@@ -152,11 +181,11 @@ class Cell:
             return gain
         return gain * np.power(10.0, 0.1 * self._channel.csi_error_db * noise[:, self._rows["csi"]])
 
-    def state(self) -> dict[str, FloatArray]:
+    def state(self) -> dict[str, NDArray[Any]]:
         """Everything that the future depends on, by name."""
         return {name: getattr(self, name).copy() for name in self.STATE}
 
-    def restore(self, state: dict[str, FloatArray]) -> None:
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Put back what `state` returned."""
         for name in self.STATE:
             setattr(self, name, np.array(state[name]))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from wdmoe_env.scenario import Scenario
+    from wdmoe_env.system.compute import ComputeModel
     from wdmoe_env.system.selection import PlainSums
 
 FloatArray = NDArray[np.float64]
@@ -32,6 +33,8 @@ class Observation:
         layer: (N,) index of the MoE layer that is decided, 0 to I - 1.
         routed: (N, J, E) plain top-K routing of `gate_weights`, where the simulator knows it already.
         plain: what that routing asks of each expert, where the simulator knows it already.
+        compute: for oracles and bounds, in scenarios with measured devices: the devices' true compute in this layer, as
+            (N, U) affine functions that are nowhere above the times of 1 to J tokens of an expert. None for policies.
     """
 
     gain_dl: FloatArray
@@ -42,6 +45,7 @@ class Observation:
     layer: IntArray
     routed: BoolArray | None = None
     plain: PlainSums | None = None
+    compute: ComputeModel | None = None
 
 
 @dataclass(frozen=True, slots=True)

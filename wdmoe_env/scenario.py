@@ -11,17 +11,19 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
+from wdmoe_env.device_settings import DeviceSettings, LinearCompute, MeasuredCompute
 from wdmoe_env.hardware import boards
+from wdmoe_env.hardware.radio_replay import Link, RadioReplay, replay_of
+from wdmoe_env.hardware.recordings import Recording
 from wdmoe_env.interface import IntArray
+from wdmoe_env.paths import anchor
 from wdmoe_env.settings import (
     ChannelSettings,
-    DeviceSettings,
     GatingSettings,
     LoadSettings,
     ModelSettings,
     RadioSettings,
     RewardSettings,
-    RooflineCompute,
     Settings,
     TrafficSettings,
 )
@@ -60,6 +62,7 @@ class Scenario(Settings):
                 f"gating.bank_passes = {passes} passes of {model.layers} layers, {model.experts} experts and "
                 f"{self.traffic.tokens} tokens need {size / 1e9:.1f} GB, expected at most {MAX_BANK_BYTES / 1e9:g} GB"
             )
+        _ = self.recordings
         experts, devices = self.model.experts, self.num_devices
         if self.model.top_k > experts:
             raise ValueError(f"model.top_k is {self.model.top_k}, more than model.experts = {experts}")
@@ -76,6 +79,11 @@ class Scenario(Settings):
             raise ValueError(f"host gives no expert to device {idle[0]}: every device must host at least one")
         return self._fits_memory()
 
+    @model_validator(mode="after")
+    def _traces_give_gains(self) -> Scenario:
+        _ = self.radio_replay
+        return self
+
     def __eq__(self, other: object) -> bool:
         # By settings alone: pydantic would compare the arrays that cached properties keep, too.
         if not isinstance(other, Scenario):
@@ -85,8 +93,9 @@ class Scenario(Settings):
     def _fits_memory(self) -> Scenario:
         for device, group in enumerate(self.device_groups):
             memory = group.memory_gb
-            if memory is None and isinstance(group.compute, RooflineCompute) and group.compute.board is not None:
-                memory = boards.load_board(group.compute.board).memory_gb
+            board = None if isinstance(group.compute, LinearCompute) else group.compute.board
+            if memory is None and board is not None and board in boards.board_names():
+                memory = boards.load_board(board).memory_gb
             if memory is None:
                 continue
             hosted = int(np.count_nonzero(self.hosts == device))
@@ -145,19 +154,37 @@ class Scenario(Settings):
         )
 
     @cached_property
+    def radio_replay(self) -> RadioReplay | None:
+        """Gains from recorded logs, where `channel.trace` names any."""
+        if (trace := self.channel.trace) is None:
+            return None
+        radio = self.radio_link
+        band, powers = trace.band_hz or radio.bandwidth_hz, (radio.bs_power_w, radio.device_power_w)
+        return replay_of(trace.read(), trace.step_s, Link(band, powers, radio.noise_w_per_hz, trace.reference_dbm))
+
+    @cached_property
     def compute_model(self) -> ComputeModel:
-        """Seconds each device needs per used expert and per token, when idle."""
-        fixed, per_token = zip(*(_expert_time(group, self.model) for group in self.device_groups), strict=True)
-        return ComputeModel(np.asarray(fixed), np.asarray(per_token), self.hosts)
+        """Seconds each device needs per used expert and per token, when idle: what policies know.
 
+        Of measured devices the fit to the median of what is replayed; what happens differs from it (`ComputeReplay`).
+        """
+        each = [group.compute.expert_time(self.model, self.traffic.tokens) for group in self.devices]
+        fixed, per_token = np.repeat(np.transpose(each), [group.count for group in self.devices], axis=1)
+        return ComputeModel(fixed, per_token, self.hosts)
 
-def _expert_time(group: DeviceSettings, model: ModelSettings) -> tuple[float, float]:
-    """Seconds of one expert on an idle device: (once it is used, for each token)."""
-    compute = group.compute
-    if not isinstance(compute, RooflineCompute):
-        return 0.0, model.expert_flops / compute.flops_per_s
-    roof: Any = compute if compute.board is None else boards.roofline(compute.board, compute.power_mode)
-    return roof.launch_s + model.expert_bytes / roof.memory_bandwidth, model.expert_flops / roof.peak_flops
+    @cached_property
+    def recordings(self) -> tuple[Recording | None, ...]:
+        """What the devices of each group replay; None where their compute model is a formula.
+
+        Raises:
+            ValueError: a measurement table is gone, or does not tell the latency of an expert of this model.
+        """
+        return tuple(
+            group.compute.recording(self.model, self.traffic.tokens)
+            if isinstance(group.compute, MeasuredCompute)
+            else None
+            for group in self.devices
+        )
 
 
 def preset_names() -> list[str]:
@@ -178,7 +205,7 @@ def load_scenario(source: str | Path | Scenario, **overrides: Any) -> Scenario:
         data, origin = source.model_dump(mode="json"), f"scenario {source.name!r}"
     else:
         path = _find(str(source))
-        data, origin = read_yaml(path), str(source)
+        data, origin = _read(path), str(source)
     return _validate(merge(data, overrides), origin)
 
 
@@ -210,6 +237,13 @@ def _find(source: str) -> Path:
     raise ValueError(
         f"unknown scenario {source!r}: expected one of {', '.join(preset_names())}, or the path of a YAML file"
     )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(anchor(read_yaml(path), path.parent))
+    except RecursionError:
+        raise ValueError(f"{path} holds an alias of itself") from None
 
 
 def _validate(data: dict[str, Any], origin: str) -> Scenario:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from wdmoe_env.hardware import boards
+from wdmoe_env import paths
+from wdmoe_env.hardware.radio_replay import Sampling, read_stretches
+from wdmoe_env.hardware.radio_traces import RadioTrace
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -65,48 +67,6 @@ class ModelSettings(Settings):
         return float(self.bits_per_value * self.hidden_size)
 
 
-class LinearCompute(Settings):
-    """The paper's compute model: time in proportion to the tokens."""
-
-    kind: Literal["linear"]
-    flops_per_s: Positive
-
-
-class RooflineCompute(Settings):
-    """Launch overhead + reading the weights + arithmetic, from a board of the catalogue or from own figures."""
-
-    kind: Literal["roofline"]
-    board: str | None = None
-    power_mode: str | None = None
-    peak_flops: Positive | None = None
-    memory_bandwidth: Positive | None = None
-    launch_s: NonNegative | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> RooflineCompute:
-        own = (self.peak_flops, self.memory_bandwidth, self.launch_s)
-        if self.board is None and (None in own or self.power_mode is not None):
-            raise ValueError("give either board (and power_mode), or all of peak_flops, memory_bandwidth and launch_s")
-        if self.board is not None:
-            if own != (None, None, None):
-                raise ValueError(f"board {self.board!r} already sets peak_flops, memory_bandwidth and launch_s")
-            boards.roofline(self.board, self.power_mode)
-        return self
-
-
-class DeviceSettings(Settings):
-    """A group of like devices."""
-
-    name: str
-    count: Count = 1
-    compute: Annotated[LinearCompute | RooflineCompute, Field(discriminator="kind")]
-    memory_gb: Positive | None = None
-    """Memory of the device, 10^9 bytes; a board brings its own. Not checked where unknown."""
-    memory_reserve_gb: NonNegative = 1.5
-    """Memory that the operating system and buffers keep (assumed)."""
-    speed_m_s: Range = Range(low=0.0, high=0.0)
-
-
 class RadioSettings(Settings):
     """Power, noise and spectrum of the cell."""
 
@@ -140,6 +100,42 @@ class Fading(Settings):
     coherent over."""
 
 
+class TraceSettings(Settings):
+    """Recorded radio logs that are replayed instead of path loss and shadowing."""
+
+    files: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Looked for in the working directory, then beside the scenario's file; kept as absolute paths."""
+    assignment: Literal["in-turn", "drawn"] = "in-turn"
+    """`in-turn`: device u replays file u mod F. `drawn`: each device draws a file at the start of an episode."""
+    step_s: Positive = 0.1
+    """Step of the grid that the logs are resampled to."""
+    interpolation: Literal["previous", "linear"] = "previous"
+    gaps: Literal["refuse", "split"] = "refuse"
+    """Whether a gap is an error, or cuts a log into stretches that are replayed each for itself."""
+    max_gap_s: Positive = 10.0
+    band_hz: Positive | None = None
+    """Band that SNR or throughput was measured over; by default that of the scenario."""
+    reference_dbm: float | None = None
+    """Power that the base station of an RSRP log sent per resource element."""
+    add_fading: bool = False
+    """Whether small-scale fading is laid over the log, which must then be free of it."""
+
+    @field_validator("files")
+    @classmethod
+    def _absolute(cls, files: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(paths.absolute, files))
+
+    @model_validator(mode="after")
+    def _readable(self) -> TraceSettings:
+        self.read()
+        return self
+
+    def read(self) -> list[list[RadioTrace]]:
+        """Resampled stretches of each file."""
+        sampling = Sampling(self.step_s, self.interpolation, self.gaps, self.max_gap_s)
+        return read_stretches([paths.resolve(file) for file in self.files], sampling)
+
+
 class ChannelSettings(Settings):
     """Where the devices are and how their links fade."""
 
@@ -153,6 +149,23 @@ class ChannelSettings(Settings):
     """Standard deviation of the estimation error, dB."""
     turn_std_rad: NonNegative = 0.3
     """How much a moving device's heading wanders in a second."""
+    trace: TraceSettings | None = None
+    """Recorded gains; path loss and shadowing are not used then, and positions are only drawn."""
+
+    @model_validator(mode="after")
+    def _recorded_or_modelled(self) -> ChannelSettings:
+        if self.trace is None:
+            return self
+        if self.shadowing.std_db > 0:
+            raise ValueError(
+                f"trace holds the shadowing already: set shadowing.std_db to 0, not {self.shadowing.std_db}"
+            )
+        if (self.fading.kind != "none") != self.trace.add_fading:
+            raise ValueError(
+                f"trace.add_fading is {str(self.trace.add_fading).lower()} and fading.kind is {self.fading.kind!r}: "
+                "set kind to none to replay a trace as it is, or set both to lay fading over a trace that is free of it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _in_the_far_field(self) -> ChannelSettings:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wdmoe_env import allocation
 from wdmoe_env.cell import Cell
+from wdmoe_env.compute_replay import ComputeReplay
 from wdmoe_env.gating.bank import Split, gate_bank
 from wdmoe_env.interface import Decision, FloatArray, Observation, Outcome
 from wdmoe_env.scenario import Scenario
@@ -45,7 +46,7 @@ class Simulator:
         if num_envs < 1:
             raise ValueError(f"num_envs is {num_envs}, expected at least 1")
         self.scenario, self.num_envs, self.split = scenario, num_envs, split
-        self.cell = Cell(scenario, num_envs)
+        self.cell, self.compute_replay = Cell(scenario, num_envs), ComputeReplay(scenario, num_envs)
         self._bank = gate_bank(scenario.gating, scenario.model, scenario.traffic.tokens, split)
         self._radio, self._compute = scenario.radio_link, scenario.compute_model
         shape = (num_envs, scenario.num_devices)
@@ -73,11 +74,14 @@ class Simulator:
         return self._observation
 
     def true_observation(self) -> Observation:
-        """The observation as it would be if the base station knew every channel exactly and at once.
+        """The observation as it would be if the base station knew every channel, and measured devices, at once.
 
-        For oracles and bounds: what is observed may be stale or noisy, what happens follows from these gains.
+        For oracles and bounds: what is observed may be stale or noisy, what happens follows from these gains, and of
+        measured devices it takes no less than `Observation.compute` says.
         """
-        seen = replace(self.observation, gain_dl=self.cell.gain[:, 0], gain_ul=self.cell.gain[:, 1])
+        compute = self.compute_replay.lower_model() if self.compute_replay.measured else None
+        gains = self.cell.gain
+        seen = replace(self.observation, gain_dl=gains[:, 0], gain_ul=gains[:, 1], compute=compute)
         _freeze(seen)
         return seen
 
@@ -91,6 +95,7 @@ class Simulator:
         if seed is not None:
             self._rng = np.random.default_rng(seed)
         self.cell.reset(self._rng)
+        self.compute_replay.reset(self._rng)
         self._last_device_time = np.zeros_like(self._last_device_time)
         self._step = 0
         return self._next_layer()
@@ -107,14 +112,26 @@ class Simulator:
         routing = selection.routing(observation.gate_weights, decision.selection)
         self._check_values(decision, routing)
         reach = snr_bandwidth(self.cell.gain[:, 0], self.cell.gain[:, 1], self._radio)
-        physics = reach, self.cell.load, self._compute, self._radio
-        times = layer_times(routing.tokens, decision.bandwidth, *physics)
+        times = self._times(routing, decision.bandwidth, reach)
         plain = self._plain_routing(observation)
-        plain_times = layer_times(plain.tokens, self._uniform, *physics)
+        plain_times = self._times(plain, self._uniform, reach)
         values = self._judge(routing, times, plain, plain_times)
         self._advance(times)
         truncated = np.full(self.num_envs, self._step >= scenario.steps_per_episode)
         return Outcome(self._next_layer(), values["reward"], truncated, values)
+
+    def reference(self) -> FloatArray:
+        """Block WLR that plain top-K routing with equal shares of the band would really have in this layer: (N,) 1/s.
+
+        For bounds: what the reward is relative to.
+        """
+        plain = self._plain_routing(self.observation)
+        reach = snr_bandwidth(self.cell.gain[:, 0], self.cell.gain[:, 1], self._radio)
+        return metrics.wlr(plain.mass, self._times(plain, self._uniform, reach).latency)
+
+    def _times(self, routing: Routing, bandwidth: FloatArray, reach: FloatArray) -> LayerTimes:
+        computation = self.compute_replay.compute_time(routing.tokens, self.cell.load)
+        return layer_times(self._compute.per_device(routing.tokens), computation, bandwidth, reach, self._radio)
 
     def _row(self) -> NDArray[np.int64]:
         layers = self.scenario.model.layers
@@ -175,6 +192,7 @@ class Simulator:
         if self._step % self.scenario.model.layers == 0:
             gap += traffic.pass_gap_s
         self.cell.advance(self._rng, times.latency + gap, times.computation)
+        self.compute_replay.advance(self._rng)
         self._last_device_time = times.device
 
     def _check_form(self, decision: Decision) -> None:
@@ -210,13 +228,15 @@ class Simulator:
     def state(self) -> dict[str, Any]:
         """Everything the future depends on: arrays under `arrays`, the generator and the step as plain values."""
         arrays: dict[str, NDArray[Any]] = {f"cell.{name}": value for name, value in self.cell.state().items()}
+        arrays |= {f"compute.{name}": value for name, value in self.compute_replay.state().items()}
         arrays |= {"passes": self._passes.copy(), "last_device_time": self._last_device_time.copy()}
         return {"arrays": arrays, "rng": self._rng.bit_generator.state, "step": self._step}
 
     def restore(self, state: dict[str, Any]) -> Observation:
         """Go on from what `state` returned, in a simulator of the same scenario and size."""
         arrays = state["arrays"]
-        self.cell.restore({name: arrays[f"cell.{name}"] for name in Cell.STATE})
+        self.cell.restore({name: arrays[f"cell.{name}"] for name in self.cell.STATE})
+        self.compute_replay.restore({name: arrays[f"compute.{name}"] for name in self.compute_replay.state()})
         self._passes = np.array(arrays["passes"])
         self._last_device_time = np.array(arrays["last_device_time"])
         self._step = int(state["step"])

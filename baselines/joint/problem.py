@@ -43,11 +43,12 @@ def joint_problem(observation: Observation, scenario: Scenario, candidates: Cand
     """Read the problem off an observation.
 
     Args:
-        observation: what is known of the cells; the optimum is that of the channels and loads in it.
+        observation: what is known of the cells; the optimum is that of the channels, loads and true compute in it.
         scenario: what is simulated.
         candidates: `all`: tokens may be re-routed. `top-k`: experts may only be dropped from plain top-K routing.
     """
-    k, compute, radio = scenario.model.top_k, scenario.compute_model, scenario.radio_link
+    k, radio = scenario.model.top_k, scenario.radio_link
+    compute = scenario.compute_model if observation.compute is None else observation.compute
     weights = selection.by_expert(observation.gate_weights)
     plain = selection.by_expert(selection.routed(observation, k))
     speed = 1.0 - observation.load

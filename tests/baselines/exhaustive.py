@@ -94,7 +94,7 @@ def latencies(counts: FloatArray, observation: Observation, scenario: Scenario) 
 def selection_latency(chosen: BoolArray, observation: Observation, scenario: Scenario) -> FloatArray:
     """Seconds (N,) that (N, J, E) selections take, with an exact split of the band."""
     per_expert = selection.tokens_per_expert(chosen)
-    compute = scenario.compute_model
+    compute = scenario.compute_model if observation.compute is None else observation.compute
     gains = observation.gain_dl, observation.gain_ul
     seconds = compute_time(per_expert, observation.load, compute)
     return bandwidth.allocate(compute.per_device(per_expert), seconds, *gains, scenario.radio_link)[1]

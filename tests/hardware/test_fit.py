@@ -11,8 +11,9 @@ TRUE = RooflineFit(peak_flops=8e12, memory_bandwidth=60e9, launch_s=3e-4)
 
 def measurement(tokens, inputs, outputs, latency_s=1.0, **changes):
     fields = {
-        "board": "b", "power_mode": "m", "operation": "gemm", "tokens": tokens, "inputs": inputs, "outputs": outputs,
-        "precision": "fp16", "timer": "host", "latency_s": latency_s, "std_s": None, "trials": 1, "source": "synthetic",
+        "board": "b", "power_mode": "m", "operation": "gemm", "tokens": tokens, "hidden": inputs,
+        "intermediate": outputs, "precision": "fp16", "timer": "host", "latency_s": latency_s, "trials": 1,
+        "source": "synthetic",
     }  # fmt: skip
     return Measurement(**(fields | changes))
 
@@ -95,7 +96,7 @@ def test_burst_slowdown_is_measured_over_predicted():
 def test_fit_explains_shapes_like_an_experts():
     """Few tokens times a large weight, on the board and mode where such GEMMs were measured."""
     rows = [r for r in read_measurements() if (r.board, r.power_mode, r.operation) == ("orin-nano-8gb", "15W", "gemm")]
-    alike = [row for row in rows if row.tokens <= 256 and min(row.inputs, row.outputs) >= 2048]
+    alike = [row for row in rows if row.tokens <= 256 and min(row.hidden, row.intermediate) >= 2048]
     error = relative_error(fit_boards(read_measurements())["orin-nano-8gb", "15W"], alike)
     assert len(alike) > 30
     assert np.median(np.abs(error)) < 0.25

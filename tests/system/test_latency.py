@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wdmoe_env.system.compute import ComputeModel
+from wdmoe_env.system.compute import ComputeModel, compute_time
 from wdmoe_env.system.latency import Radio, block_latency, communication_time, device_time, rate, snr_bandwidth
 from wdmoe_env.system.layer import layer_times
 
@@ -37,12 +37,12 @@ def test_device_time_and_block_latency():
 
 def test_layer_of_two_devices_by_hand():
     compute = ComputeModel(fixed_s=np.zeros(2), token_s=np.array([0.1, 0.2]), host=np.array([0, 1, 1]))
+    per_expert = np.array([[3.0, 1.0, 1.0]])
     times = layer_times(
-        tokens_per_expert=np.array([[3.0, 1.0, 1.0]]),
+        tokens=compute.per_device(per_expert),
+        computation=compute_time(per_expert, np.array([[0.0, 0.5]]), compute),
         bandwidth=np.full((1, 2), 1e6),
         reach=snr_bandwidth(GAIN, GAIN, RADIO),
-        load=np.array([[0.0, 0.5]]),
-        compute=compute,
         radio=RADIO,
     )
     np.testing.assert_allclose(times.tokens, [[3.0, 2.0]])
@@ -52,10 +52,9 @@ def test_layer_of_two_devices_by_hand():
 
 
 def test_idle_devices_without_bandwidth_take_no_time():
-    compute = ComputeModel(fixed_s=np.ones(2), token_s=np.ones(2), host=np.array([0, 1]))
-    bandwidth = np.array([[2e6, 0.0]])
+    tokens, bandwidth = np.array([[1.0, 0.0]]), np.array([[2e6, 0.0]])
     reach = snr_bandwidth(GAIN, GAIN, RADIO)
-    times = layer_times(np.array([[1.0, 0.0]]), bandwidth, reach, np.zeros((1, 2)), compute, RADIO)
+    times = layer_times(tokens, 2.0 * tokens, bandwidth, reach, RADIO)
     assert times.device[0, 1] == 0.0
     assert times.latency[0] == times.device[0, 0]
 

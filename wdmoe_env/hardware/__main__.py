@@ -1,101 +1,100 @@
-"""Command line: ``python -m wdmoe_env.hardware {boards,fit,import}``."""
+"""Command line: ``python -m wdmoe_env.hardware COMMAND``; ``--help`` lists the commands."""
 
 import argparse
-from collections.abc import Iterable, Sequence
-from math import isfinite
+from collections.abc import Sequence
 from pathlib import Path
 
-from wdmoe_env.hardware.boards import Roofline, board_names, load_board
-from wdmoe_env.hardware.measurements import TABLE, read_measurements, write_measurements
-
-MIXTRAL_HIDDEN, MIXTRAL_INTERMEDIATE = 4096, 14336
-TOKENS = (1, 8, 64, 256)
-
-
-def expert_ms(entry: Roofline, tokens: int, weight_bits: float) -> float:
-    """Time of one Mixtral expert in ms. Fewer bits only shrink the bytes read: dequantisation was not measured."""
-    weights = 3 * MIXTRAL_HIDDEN * MIXTRAL_INTERMEDIATE
-    memory, compute = (weights * weight_bits / 8 / entry.memory_bandwidth, tokens * 2 * weights / entry.peak_flops)
-    return 1e3 * (entry.launch_s + memory + compute)
-
-
-def show_boards() -> None:
-    """Print the catalogue, and what a Mixtral expert takes on each board."""
-    rows = []
-    for name, mode, entry in _entries():
-        figures = _figures(entry.peak_flops, entry.memory_bandwidth, entry.launch_s, entry.median_error)
-        rows.append([name, mode, *figures, entry.peak_basis, "yes" if entry.measured else "no"])
-    _print(["board", "mode", "TFLOP/s", "GB/s", "launch us", "error", "peak", "measured"], rows)
-    print("\nMixtral expert, ms (4-bit: weights read as 4 bits, dequantisation not measured)")
-    cases = [(bits, tokens) for bits in (16, 4) for tokens in TOKENS]
-    times = [
-        [name, mode, *(f"{expert_ms(entry, n, bits):.2f}" for bits, n in cases)] for name, mode, entry in _entries()
-    ]
-    _print(["board", "mode", *(f"{bits}b n={n}" for bits, n in cases)], times)
-
-
-def show_fits() -> None:
-    """Fit the shipped measurements again and print the result; burst: measured over predicted right after idling."""
-    # Only this command needs scipy.
-    from wdmoe_env.hardware.fit import burst_slowdown, fit_boards
-
-    measurements = read_measurements()
-    rows = []
-    for (board, mode), fit in fit_boards(measurements).items():
-        own = [row for row in measurements if (row.board, row.power_mode) == (board, mode)]
-        figures = _figures(fit.peak_flops, fit.memory_bandwidth, fit.launch_s, fit.median_error)
-        burst = burst_slowdown(fit, own)
-        rows.append([board, mode, *figures, f"{burst:.1f}x" if isfinite(burst) else "-", str(len(own))])
-    _print(["board", "mode", "TFLOP/s", "GB/s", "launch us", "error", "burst", "rows"], rows)
-
-
-def import_tables(directory: Path, out: Path) -> None:
-    """Write the measurement table from the original files, and print what was left out."""
-    from wdmoe_env.hardware.importers import import_directory
-
-    imported = import_directory(directory)
-    write_measurements(out, imported.rows)
-    print(f"{out}: {len(imported.rows)} rows")
-    for reason, count in imported.dropped.items():
-        print(f"dropped {count}: {reason}")
-    for note in imported.notes:
-        print(f"note: {note}")
+from wdmoe_env.hardware import commands
+from wdmoe_env.hardware.measurements import TABLE
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and run one command."""
-    parser = argparse.ArgumentParser(prog="python -m wdmoe_env.hardware", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("boards", help="print the board catalogue with fit errors and expert times")
-    commands.add_parser("fit", help="fit the shipped measurements again and print the result")
-    importer = commands.add_parser("import", help="rebuild the measurement table from the original benchmark files")
+    """Parse arguments and run one command; a fault in a file ends with its message and status 2."""
+    parser = argparse.ArgumentParser(prog="python -m wdmoe_env.hardware", description="Measured hardware.")
+    subparsers = parser.add_subparsers(dest="command", required=True)
+    _add_tables(subparsers)
+    _add_catalogue(subparsers)
+    _add_record(subparsers)
+    _add_radio(subparsers)
+    options = parser.parse_args(arguments)
+    try:
+        _run(options)
+    except (ValueError, ImportError, OSError) as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+def _add_tables(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    checker = subparsers.add_parser("check", help="check a table of measurements; report what is suspect")
+    checker.add_argument("file", type=Path)
+    checker.add_argument("--drop", default="", help="kinds to drop, of warm-up,duplicates,outliers; needs --out")
+    checker.add_argument("--out", type=Path, help="where to write the table without the dropped rows")
+    fit = subparsers.add_parser("fit", help="fit a roofline to each board and power mode, with held-out error")
+    fit.add_argument("file", type=Path, nargs="?", help="table, or folder of original files (default: shipped table)")
+    fit.add_argument("--plot", type=Path, metavar="PNG", help="draw measured against fitted")
+    importer = subparsers.add_parser("import", help="rebuild the measurement table from the original benchmark files")
     importer.add_argument("directory", type=Path, help="folder with calibrations.csv and the GEMM tables")
     importer.add_argument("--out", type=Path, default=TABLE, help="table to write (default: the shipped one)")
-    options = parser.parse_args(arguments)
-    if options.command == "boards":
-        show_boards()
-    elif options.command == "fit":
-        show_fits()
-    else:
-        import_tables(options.directory, options.out)
 
 
-def _entries() -> list[tuple[str, str, Roofline]]:
-    return [(name, mode, entry) for name in board_names() for mode, entry in load_board(name).power_modes.items()]
+def _add_catalogue(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    subparsers.add_parser("boards", help="print the board catalogue with fit errors")
+    experts = subparsers.add_parser("experts", help="print the time of a Mixtral expert on each board")
+    experts.add_argument("--plot", type=Path, metavar="PNG", help="draw time over tokens")
+    cross = subparsers.add_parser("crosscheck", help="compare measured tokens/s with the bound of each board")
+    cross.add_argument("file", type=Path, help="table with columns model, device, tok_s_conc1, tok_s_conc8")
 
 
-def _figures(peak: float, bandwidth: float, launch: float, error: float | None) -> list[str]:
-    stated = "-" if error is None else f"{error:.1%}"
-    return [f"{peak / 1e12:.2f}", f"{bandwidth / 1e9:.1f}", f"{launch * 1e6:.0f}", stated]
+def _add_record(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    recorder = subparsers.add_parser("record", help="measure a SwiGLU expert on this machine; needs torch")
+    recorder.add_argument("--hidden", type=int, required=True, help="hidden size of the model")
+    recorder.add_argument("--intermediate", type=int, required=True, help="intermediate size of an expert")
+    recorder.add_argument("--tokens", default="1,2,4,8,16,32,64,128,256", help="counts of tokens, with commas")
+    recorder.add_argument("--device", default="cuda", help="cuda or cpu (default: cuda)")
+    recorder.add_argument("--precision", default="fp16", choices=("fp32", "fp16", "bf16"))
+    recorder.add_argument("--trials", type=int, default=50, help="runs at each count (default: 50)")
+    recorder.add_argument("--warm-up", type=int, default=5, help="runs before that are not written (default: 5)")
+    recorder.add_argument("--threads", type=int, help="threads of torch on the CPU (default: torch decides)")
+    recorder.add_argument("--board", required=True, help="name of the board, in every row")
+    recorder.add_argument("--power-mode", required=True, help="name of the power mode, in every row")
+    recorder.add_argument("--out", type=Path, required=True, help="new CSV to write")
 
 
-def _print(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    table = [list(header), *map(list, rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        # Names to the left, numbers to the right.
-        cells = [f"{cell:{'<' if i < 2 else '>'}{widths[i]}}" for i, cell in enumerate(row)]
-        print("  ".join(cells).rstrip())
+def _add_radio(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    radio = subparsers.add_parser("import-radio", help="import radio logs; say why any is refused")
+    radio.add_argument("path", type=Path, help="log, folder of logs, or zip of UCC 5G logs")
+    radio.add_argument("--kind", default="snr_db", choices=("snr_db", "rsrp_dbm", "throughput_bit_s"))
+    radio.add_argument("--out", type=Path, help="folder for the traces, in our own schema")
+    made_up = subparsers.add_parser("synthesize-radio", help="write a made-up SNR log, for examples")
+    made_up.add_argument("--seconds", type=float, default=300.0, help="length (default: 300)")
+    made_up.add_argument("--step-s", type=float, default=0.5, help="time between samples (default: 0.5)")
+    made_up.add_argument("--mean-db", type=float, default=28.0, help="mean SNR (default: 28)")
+    made_up.add_argument("--seed", type=int, default=0)
+    made_up.add_argument("--out", type=Path, required=True, help="CSV to write")
+
+
+def _run(options: argparse.Namespace) -> None:
+    match options.command:
+        case "check":
+            kinds = [kind for kind in options.drop.split(",") if kind]
+            if kinds and options.out is None:
+                raise ValueError(f"--drop {options.drop} needs --out FILE: the table itself is never changed")
+            commands.check_table(options.file, kinds, options.out)
+        case "fit":
+            commands.show_fits(options.file, options.plot)
+        case "import":
+            commands.import_tables(options.directory, options.out)
+        case "boards":
+            commands.show_boards()
+        case "experts":
+            commands.show_experts(options.plot)
+        case "crosscheck":
+            commands.show_crosscheck(options.file)
+        case "record":
+            commands.record_expert(options)
+        case "import-radio":
+            commands.import_radio(options.path, options.kind, options.out)
+        case "synthesize-radio":
+            commands.synthesize_radio(options)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 """Fit the roofline ``launch_s + bytes / memory_bandwidth + flops / peak_flops`` to measured latencies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from wdmoe_env.hardware.boards import load_board
-from wdmoe_env.hardware.measurements import Measurement
+from wdmoe_env.hardware.boards import roofline
+from wdmoe_env.hardware.measurements import EXPERT, Measurement
 
 Floats = NDArray[np.float64]
 
@@ -22,6 +22,10 @@ PEAK_REFERENCE = {
 _TYPICAL = np.array([3e-4, 1e-11, 1e-13])
 # Relative errors beyond this count as outliers.
 _OUTLIER = 0.05
+# Arithmetic that never takes more of a row's time than this is not visible, and its rate not known.
+MIN_SHARE = 0.01
+# Fewer shapes than this leave nothing to hold out.
+MIN_SHAPES = 4
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,27 @@ class RooflineFit:
 def fit_roofline(rows: Sequence[Measurement], peak_flops: float | None = None) -> RooflineFit:
     """Least robust (soft L1) log error, all unknowns >= 0; deterministic.
 
-    With peak_flops given only launch and bandwidth are fitted. Launch is 0 when no row was timed from the host.
+    With peak_flops given only launch and bandwidth are fitted. Launch is 0 when no row was timed from the host, and
+    when all are experts of one size: what does not depend on the tokens then counts as reading the weights.
+
+    Raises:
+        ValueError: the rows do not determine bandwidth and peak.
     """
     full = _design(rows)
+    if len({row.weight_bytes for row in rows}) == 1 and all(row.operation == EXPERT for row in rows):
+        full[:, 0] = 0.0
     unknown = [column for column in range(3) if full[:, column].any() and (column < 2 or peak_flops is None)]
     if 1 not in unknown or (peak_flops is None and 2 not in unknown):
         raise ValueError(f"{len(rows)} rows do not determine bandwidth and peak: rows with bytes and FLOPs are needed")
     rates = np.array([0.0, 0.0, 1 / peak_flops if peak_flops else 0.0])
     seconds = np.array([row.latency_s for row in rows])
     rates[unknown] = _least_log_error(full[:, unknown], seconds, full @ rates, _TYPICAL[unknown])
-    if rates[1] <= 0 or rates[2] <= 0:
-        raise ValueError(f"{len(rows)} rows do not determine bandwidth and peak: the fit left one of them unbounded")
+    share = full[:, 2] * rates[2] / np.maximum(full @ rates, 1e-12)
+    if min(rates[1:]) <= 0 or (peak_flops is None and share.max() < MIN_SHARE):
+        raise ValueError(
+            f"{len(rows)} rows do not determine bandwidth and peak: the fit left one unbounded; "
+            "measure more counts of tokens"
+        )
     return RooflineFit(float(1 / rates[2]), float(1 / rates[1]), float(rates[0]))
 
 
@@ -94,22 +108,46 @@ def relative_error(fit: RooflineFit, rows: Sequence[Measurement]) -> Floats:
 
 
 def fit_boards(rows: Sequence[Measurement]) -> dict[tuple[str, str], RooflineFit]:
-    """Fit every (board, power mode) in rows, with held-out error.
+    """Fit every (board, power mode) in rows, with held-out error (None below 4 shapes).
 
-    Without sustained GEMMs of its own, a mode gets its specified peak times the share that the reference mode reaches:
-    GEMMs measured in bursts only show how the clock rises, so they take no part.
+    Where experts were measured they alone are fitted. Without experts and sustained GEMMs of its own, a mode of a board
+    in the catalogue gets its specified peak times the share that the reference mode reaches: GEMMs measured in bursts
+    only show how the clock rises, so they take no part.
+
+    Raises:
+        ValueError: a mode's rows do not determine its roofline; the message names board, mode and reason.
     """
+    fits: dict[tuple[str, str], RooflineFit] = {}
+    groups = fitted_rows(rows)
+    # Modes with GEMMs first, as the others refer to them.
+    for key in sorted(groups, key=lambda key: (not _has_peak(groups[key]), key)):
+        try:
+            fits[key] = fit_mode(key, groups[key], fits)
+        except ValueError as error:
+            raise ValueError(f"board {key[0]!r}, power mode {key[1]!r}: {error}") from None
+    return dict(sorted(fits.items()))
+
+
+def fitted_rows(rows: Sequence[Measurement]) -> dict[tuple[str, str], list[Measurement]]:
+    """Rows that take part in the fit of each (board, power mode)."""
     groups: dict[tuple[str, str], list[Measurement]] = {}
     for row in rows:
         if row.operation != "gemm_burst":
             groups.setdefault((row.board, row.power_mode), []).append(row)
-    fits: dict[tuple[str, str], RooflineFit] = {}
-    # Modes with GEMMs first, as the others refer to them.
-    for key in sorted(groups, key=lambda key: (not _has_gemm(groups[key]), key)):
-        peak = None if _has_gemm(groups[key]) else _scaled_peak(key, fits)
-        error = held_out_error(groups[key], peak_flops=peak)
-        fits[key] = replace(fit_roofline(groups[key], peak), median_error=error)
-    return dict(sorted(fits.items()))
+    return {key: [row for row in group if row.operation == EXPERT] or group for key, group in groups.items()}
+
+
+def fit_mode(
+    key: tuple[str, str], rows: Sequence[Measurement], fits: Mapping[tuple[str, str], RooflineFit]
+) -> RooflineFit:
+    """Fit the rows of one (board, power mode), with held-out error; `fits` holds the reference modes."""
+    precisions = sorted({row.precision for row in rows if row.flops and row.operation != "gemv"})
+    if len(precisions) > 1:
+        raise ValueError(f"rows of {' and '.join(precisions)} have no common peak, expected one precision in a table")
+    peak = None if _has_peak(rows) else _scaled_peak(key, fits)
+    fit = fit_roofline(rows, peak)
+    enough = len({row.shape for row in rows}) >= MIN_SHAPES
+    return replace(fit, median_error=held_out_error(rows, peak_flops=peak) if enough else None)
 
 
 def burst_slowdown(fit: RooflineFit, rows: Sequence[Measurement]) -> float:
@@ -123,11 +161,14 @@ def _design(rows: Sequence[Measurement]) -> Floats:
     return np.array([[float(row.timer == "host"), row.bytes, row.flops] for row in rows], dtype=float).reshape(-1, 3)
 
 
-def _has_gemm(rows: Sequence[Measurement]) -> bool:
-    return any(row.operation == "gemm" for row in rows)
+def _has_peak(rows: Sequence[Measurement]) -> bool:
+    return any(row.operation in ("gemm", EXPERT) for row in rows)
 
 
-def _scaled_peak(key: tuple[str, str], fits: dict[tuple[str, str], RooflineFit]) -> float:
-    board, mode = PEAK_REFERENCE[key[0]]
-    share = fits[board, mode].peak_flops / load_board(board).power_modes[mode].spec_peak
-    return share * load_board(key[0]).power_modes[key[1]].spec_peak
+def _scaled_peak(key: tuple[str, str], fits: Mapping[tuple[str, str], RooflineFit]) -> float:
+    if key[0] not in PEAK_REFERENCE:
+        raise ValueError(f"no row tells the peak, expected rows of {EXPERT} or gemm")
+    board, mode = reference = PEAK_REFERENCE[key[0]]
+    known = roofline(board, mode)
+    reached = fits[reference].peak_flops if reference in fits else known.peak_flops
+    return reached / known.spec_peak * roofline(*key).spec_peak

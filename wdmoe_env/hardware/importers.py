@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wdmoe_env.hardware.check import check
 from wdmoe_env.hardware.measurements import Measurement, Operation, significant
 
 ORIGIN = "branes-ai/graphs@b6c5e82"
@@ -23,7 +24,7 @@ GEMM_SIZES = (32, 64, 128, 256, 512, 1024, 2048)
 # 200 MB and more, the size of an expert's weights; smaller streams are bound by their launch.
 MIN_STREAM_ELEMENTS = 1 << 24
 IDLE_CLOCK_MHZ = 306
-# The event-timed GEMMs below this are small shapes, where runs before the first warm-up stand out tenfold.
+# The event-timed GEMMs below this are small shapes, most of them warm-up artefacts.
 MIN_EVENT_SECONDS = 1e-3
 MAX_RELATIVE_STD = 0.5
 
@@ -67,30 +68,35 @@ def import_calibrations(path: Path) -> Imported:
 
 def import_event_shapes(path: Path, board: str, power_mode: str) -> Imported:
     """Read a table of ``MxKxN`` GEMM latencies timed by CUDA events; it does not name the power mode itself."""
+    rows = [_event_row(raw, board, power_mode, path.name) for raw in _read(path)]
+    warm_up = {finding.index for finding in check(rows) if finding.kind == "warm-up"}
     result = Imported()
-    for raw in _read(path):
-        seconds = float(raw["latency_s"])
-        if seconds < MIN_EVENT_SECONDS:
-            result.dropped["event-timed GEMM under 1 ms: warm-up artefacts among them, too small for an expert"] += 1
-            continue
-        tokens, inputs, outputs = map(int, raw["shape"].split("x"))
-        result.rows.append(
-            Measurement(
-                board=board,
-                power_mode=power_mode,
-                operation="gemm",
-                tokens=tokens,
-                inputs=inputs,
-                outputs=outputs,
-                precision=raw["dtype"],  # type: ignore[arg-type]  # validated by the model
-                timer="event",
-                latency_s=significant(seconds),
-                std_s=None,
-                trials=int(raw["trial_count"]),
-                source=f"{ORIGIN} {path.name}",
-            )
-        )
+    for index, row in enumerate(rows):
+        if index in warm_up:
+            result.dropped["event-timed GEMM that is a warm-up artefact: about as long whatever the size"] += 1
+        elif row.latency_s < MIN_EVENT_SECONDS:
+            result.dropped["event-timed GEMM under 1 ms: too small for an expert"] += 1
+        else:
+            result.rows.append(row)
     return result
+
+
+def _event_row(raw: dict[str, str], board: str, power_mode: str, name: str) -> Measurement:
+    tokens, hidden, intermediate = map(int, raw["shape"].split("x"))
+    return Measurement(
+        board=board,
+        power_mode=power_mode,
+        operation="gemm",
+        tokens=tokens,
+        hidden=hidden,
+        intermediate=intermediate,
+        precision=raw["dtype"],  # type: ignore[arg-type]  # validated by the model
+        timer="event",
+        latency_s=significant(float(raw["latency_s"])),
+        trials=int(raw["trial_count"]),
+        energy_j=significant(float(raw["energy_j"])) or None,
+        source=f"{ORIGIN} {name}",
+    )
 
 
 def import_gemm_sweep(path: Path, board: str, power_mode: str) -> Imported:
@@ -108,8 +114,8 @@ def import_gemm_sweep(path: Path, board: str, power_mode: str) -> Imported:
                 power_mode=power_mode,
                 operation="gemm",
                 tokens=int(raw["batch_size"]) * int(raw["M"]),
-                inputs=int(raw["K"]),
-                outputs=int(raw["N"]),
+                hidden=int(raw["K"]),
+                intermediate=int(raw["N"]),
                 precision="fp16",
                 timer="host",
                 latency_s=significant(mean),
@@ -149,18 +155,21 @@ def _noisy(mean: float, std: float) -> str | None:
 
 def _calibration(raw: dict[str, str], board: str, mode: str, size: int) -> Measurement:
     operation, precision = OPERATIONS[raw["op"]]
-    tokens, inputs, outputs = {"gemv": (1, size, size), "stream_add": (size, 2, 1)}.get(operation, (size, size, size))
+    tokens, hidden, intermediate = {"gemv": (1, size, size), "stream_add": (size, 2, 1)}.get(
+        operation, (size, size, size)
+    )
     return Measurement(
         board=board,
         power_mode=mode,
         operation=operation,
         tokens=tokens,
-        inputs=inputs,
-        outputs=outputs,
+        hidden=hidden,
+        intermediate=intermediate,
         precision=precision,  # type: ignore[arg-type]  # validated by the model
         timer="host",
         latency_s=significant(float(raw["mean_ms"]) / 1e3),
         std_s=significant(float(raw["std_ms"]) / 1e3),
+        min_s=significant(float(raw["min_ms"]) / 1e3),
         trials=int(raw["trials"]),
         source=f"{ORIGIN} calibrations.csv {raw['date']}",
     )

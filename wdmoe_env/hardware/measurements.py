@@ -1,24 +1,29 @@
-"""Measured latencies: one row a measurement, read from and written to CSV, every row checked."""
+"""Measured latencies: one row a measurement, read from and written to CSV or Parquet, every row checked."""
 
-import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from wdmoe_env.hardware.plausible import implausible
+from wdmoe_env.hardware.tables import Fault, read_rows, refuse, write_rows
+
 TABLE = Path(__file__).with_name("measurements.csv")
 BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
+EXPERT = "swiglu_expert"
 
-Operation = Literal["gemm", "gemm_burst", "gemv", "stream_add"]
+Operation = Literal["swiglu_expert", "gemm", "gemm_burst", "gemv", "stream_add"]
 
 
 class Measurement(BaseModel):
-    """Mean latency of one operation of ``(tokens, inputs) @ (inputs, outputs)``, or of ``a + b`` (stream_add).
+    """Latency of one operation: of one run (`trial` says which), or the mean over `trials` runs.
 
+    `hidden` x `intermediate` is the shape of a weight matrix. A swiglu_expert holds three of them (gate, up, down); a
+    product (gemm, gemm_burst, gemv) is ``(tokens, hidden) @ (hidden, intermediate)`` and has one.
     gemm: after many warm-up runs. gemm_burst: a few runs in a fresh process, the GPU clock still rising.
-    gemv: tokens = 1. stream_add: tokens = elements, inputs = 2 arrays read, outputs = 1 array written.
+    gemv: tokens = 1. stream_add: ``a + b``, tokens = elements, hidden = 2 arrays read, intermediate = 1 array written.
     timer: host (includes launch and synchronisation) or event (on the GPU, excludes them).
     """
 
@@ -27,60 +32,117 @@ class Measurement(BaseModel):
     board: str = Field(min_length=1, description="a name")
     power_mode: str = Field(min_length=1, description="a name")
     operation: Operation
-    tokens: int = Field(ge=1, description="a whole number >= 1")
-    inputs: int = Field(ge=1, description="a whole number >= 1")
-    outputs: int = Field(ge=1, description="a whole number >= 1")
+    tokens: int = Field(ge=1, le=1 << 40, description="a whole number >= 1")
+    hidden: int = Field(ge=1, le=1 << 24, description="a whole number >= 1")
+    intermediate: int = Field(ge=1, le=1 << 24, description="a whole number >= 1")
     precision: Literal["fp16", "bf16", "fp32"]
-    timer: Literal["host", "event"]
+    weight_bits: float | None = Field(
+        default=None,
+        gt=0,
+        le=64,
+        description="empty (the bits of precision) or a number from 0 to 64, bits of one weight",
+    )
+    timer: Literal["host", "event"] = "host"
     latency_s: float = Field(gt=0, allow_inf_nan=False, description="a finite number > 0, in seconds")
-    std_s: float | None = Field(ge=0, allow_inf_nan=False, description="empty or a finite number >= 0, in seconds")
-    trials: int = Field(ge=1, description="a whole number >= 1")
-    source: str = Field(min_length=1, description="where the figure comes from")
+    std_s: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="empty or a finite number >= 0, in seconds"
+    )
+    min_s: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="empty or a finite number > 0, in seconds: the fastest run"
+    )
+    trials: int = Field(default=1, ge=1, le=1 << 40, description="a whole number >= 1, runs behind latency_s")
+    trial: int | None = Field(
+        default=None, ge=0, le=1 << 40, description="empty or a whole number >= 0, which run this was"
+    )
+    time_s: float | None = Field(
+        default=None, ge=0, le=1e11, description="empty or seconds since 1970 (or since the start), not milliseconds"
+    )
+    energy_j: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="empty or a finite number > 0, in joules for one run"
+    )
+    temperature_c: float | None = Field(
+        default=None,
+        ge=-60,
+        le=150,
+        description="empty or degrees Celsius from -60 to 150 (not kelvin, not thousandths)",
+    )
+    source: str = Field(default="", description="where the figure comes from")
 
     @property
     def shape(self) -> tuple[str, int, int, int]:
         """What was computed, whatever the run: rows of one shape are repeats of each other."""
-        return self.operation, self.tokens, self.inputs, self.outputs
+        return self.operation, self.tokens, self.hidden, self.intermediate
 
     @property
     def flops(self) -> float:
         """Floating-point operations on the tensor cores; none for stream_add, which runs on the others."""
-        return 0.0 if self.operation == "stream_add" else 2.0 * self.tokens * self.inputs * self.outputs
+        if self.operation == "stream_add":
+            return 0.0
+        return self.matrices * 2.0 * self.tokens * self.hidden * self.intermediate
+
+    @property
+    def matrices(self) -> int:
+        """Weight matrices of hidden x intermediate."""
+        return {EXPERT: 3, "stream_add": 0}.get(self.operation, 1)
+
+    @property
+    def weight_bytes(self) -> float:
+        """Bytes of the weights."""
+        bits = 8 * BYTES[self.precision] if self.weight_bits is None else self.weight_bits
+        return self.matrices * self.hidden * self.intermediate * bits / 8
 
     @property
     def bytes(self) -> float:
-        """Bytes that must cross the memory bus at least once: weights and activations."""
-        if self.operation == "stream_add":
-            values = self.tokens * (self.inputs + self.outputs)
-        else:
-            values = self.tokens * (self.inputs + self.outputs) + self.inputs * self.outputs
-        return float(BYTES[self.precision] * values)
+        """Bytes that cross the memory bus at least once: weights, input and output; of an expert its weights alone.
+
+        What an expert's activations take grows with the tokens as its FLOPs do, so a fit counts it there.
+        """
+        if self.operation == EXPERT:
+            return self.weight_bytes
+        return self.weight_bytes + float(BYTES[self.precision] * self.tokens * (self.hidden + self.intermediate))
 
 
 COLUMNS = tuple(Measurement.model_fields)
+REQUIRED = tuple(name for name, field in Measurement.model_fields.items() if field.is_required())
 
 
 def read_measurements(path: Path = TABLE) -> list[Measurement]:
-    """Rows of a measurement table; ValueError names file, row, column, value and what was expected."""
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(f"{path}: column {', '.join(missing)} is missing; expected columns: {', '.join(COLUMNS)}")
-        # Line numbers, not row numbers: they are what an editor shows.
-        return [_parse(raw, f"{path}, row {reader.line_num}") for raw in reader]
+    """Rows of a measurement table, CSV or (by its name) Parquet. Every row is checked before anything is returned.
+
+    Raises:
+        ValueError: the file is no table, a column is missing or unknown, or any row is faulty or physically
+            implausible. The message lists file, row, column, value and what was expected, 20 faults at most.
+        ImportError: the table is Parquet and polars is not installed.
+    """
+    faults: list[Fault] = []
+    rows: list[Measurement] = []
+    places: list[tuple[int, dict[str, str]]] = []
+    for number, cells in read_rows(path, REQUIRED, COLUMNS, faults):
+        if (row := _parse(number, cells, faults)) is not None:
+            rows.append(row)
+            places.append((number, cells))
+    for index, column, expected in implausible(rows):
+        number, cells = places[index]
+        faults.append(Fault(number, column, cells[column], expected))
+    refuse(path, sorted(faults, key=lambda fault: fault.row))
+    if not rows:
+        raise ValueError(f"{path}: the table has a header and no rows, expected at least one measurement")
+    return rows
 
 
 def write_measurements(path: Path, rows: Iterable[Measurement]) -> None:
-    """Write rows as a measurement table, times to 6 significant digits."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in rows:
-            values = row.model_dump()
-            values["latency_s"] = significant(row.latency_s)
-            values["std_s"] = "" if row.std_s is None else significant(row.std_s)
-            writer.writerow(values[name] for name in COLUMNS)
+    """Write rows as a table, CSV or (by its name) Parquet. Times keep 6 digits; empty optional columns are left out."""
+    content = list(rows)
+    empty = {name: Measurement.model_fields[name].default for name in COLUMNS if name not in REQUIRED}
+    columns = [
+        name for name in COLUMNS if name not in empty or any(getattr(row, name) != empty[name] for row in content)
+    ]
+    write_rows(path, columns, ([_cell(row, name) for name in columns] for row in content))
+
+
+def cells_of(row: Measurement) -> list[object]:
+    """Cells of a row in the order of COLUMNS; None is an empty cell."""
+    return [_cell(row, name) for name in COLUMNS]
 
 
 def significant(value: float, digits: int = 6) -> float:
@@ -92,12 +154,19 @@ def significant(value: float, digits: int = 6) -> float:
     return float(f"{value:.{digits - 1}e}") if math.isfinite(value) else value
 
 
-def _parse(raw: dict[str, str | None], where: str) -> Measurement:
-    values = {name: (None if name == "std_s" and value == "" else value) for name, value in raw.items()}
+def _cell(row: Measurement, name: str) -> object:
+    value = getattr(row, name)
+    return significant(value) if isinstance(value, float) and name != "time_s" else value
+
+
+def _parse(number: int, cells: Mapping[str, str], faults: list[Fault]) -> Measurement | None:
+    # An empty cell of a required column stays, to be refused with its own words.
+    values = {name: value for name, value in cells.items() if value != "" or name in REQUIRED}
     try:
         return Measurement.model_validate(values)
     except ValidationError as error:
-        column = str(error.errors()[0]["loc"][0])
-        field = Measurement.model_fields.get(column)
-        expected = (field.description if field else "no such column") or error.errors()[0]["msg"]
-        raise ValueError(f"{where}, column {column}: value {raw.get(column)!r}, expected {expected}") from None
+        for fault in error.errors():
+            column = str(fault["loc"][0])
+            expected = Measurement.model_fields[column].description or fault["msg"].removeprefix("Input should be ")
+            faults.append(Fault(number, column, cells[column], expected))
+        return None

@@ -12,7 +12,6 @@ from wdmoe_env.interface import BoolArray, Decision, FloatArray, GateArray, Outc
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.simulator import Simulator
 from wdmoe_env.system import selection
-from wdmoe_env.system.compute import compute_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,7 @@ class Scene:
         load: (U,) share of compute that is taken.
         gate_weights: (J, E).
         routed: (J, E) bool, plain top-K routing.
+        expert_s: (J + 1, E) seconds that an expert takes for 0 to J tokens in this layer, on an idle device.
         step: None before the decision.
     """
 
@@ -54,6 +54,7 @@ class Scene:
     load: FloatArray
     gate_weights: GateArray
     routed: BoolArray
+    expert_s: FloatArray
     step: Step | None = None
 
     @classmethod
@@ -69,12 +70,14 @@ class Scene:
             load=np.array(simulator.cell.load[0]),
             gate_weights=seen.gate_weights[0],
             routed=routed[0],
+            expert_s=simulator.compute_replay.expert_table()[:, 0],
         )
 
     def after(self, decision: Decision, outcome: Outcome) -> Scene:
         """Return the scene with the step that was taken in it."""
-        per_expert = selection.tokens_per_expert(decision.selection[:1])
-        computation = compute_time(per_expert, self.load[None], self.scenario.compute_model)[0]
+        tokens = decision.selection[0].sum(axis=0)
+        seconds = self.expert_s[tokens, np.arange(len(tokens))]
+        computation = self.scenario.compute_model.per_device(seconds[None])[0] / (1.0 - self.load)
         times = outcome.observation.last_device_time[0]
         step = Step(
             selection=np.array(decision.selection[0]),

@@ -1,4 +1,4 @@
-"""How long devices compute. Both the linear and the roofline model are affine in the tokens of an expert."""
+"""How long devices compute by a model that is affine in the tokens of an expert, as linear and roofline are."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 
 from wdmoe_env.interface import FloatArray, IntArray
 
+SLOPE_STEPS = 60
+"""Halvings of an interval of slopes: down to rounding."""
+
 
 @dataclass(frozen=True)
 class ComputeModel:
@@ -18,8 +21,8 @@ class ComputeModel:
     weight bytes / memory bandwidth, and token_s = flops / peak.
 
     Attributes:
-        fixed_s: (U,) seconds for every expert that has at least one token.
-        token_s: (U,) seconds for every token.
+        fixed_s: (U,) seconds for every expert that has at least one token; (N, U) where cells differ.
+        token_s: (U,) or (N, U) seconds for every token.
         host: (E,) device that hosts each expert.
     """
 
@@ -30,12 +33,12 @@ class ComputeModel:
     @cached_property
     def one_to_one(self) -> bool:
         """Whether expert e lives on device e, for every e."""
-        return np.array_equal(self.host, np.arange(len(self.fixed_s)))
+        return np.array_equal(self.host, np.arange(self.fixed_s.shape[-1]))
 
     @cached_property
     def hosting(self) -> FloatArray:
         """(E, U) one where a device hosts an expert."""
-        return np.equal.outer(self.host, np.arange(len(self.fixed_s))).astype(np.float64)
+        return np.equal.outer(self.host, np.arange(self.fixed_s.shape[-1])).astype(np.float64)
 
     @cached_property
     def has_fixed(self) -> bool:
@@ -64,3 +67,29 @@ def compute_time(tokens_per_expert: FloatArray, load: FloatArray, model: Compute
     if model.has_fixed:
         time = time + model.per_device((tokens_per_expert > 0).astype(np.float64)) * model.fixed_s
     return time / (1.0 - load)
+
+
+def affine_minorant(seconds: FloatArray, at: float) -> tuple[FloatArray, FloatArray]:
+    """Affine functions `fixed + n * per_token`, neither negative, that are nowhere above `seconds`: (...) each.
+
+    They are as high as such functions can be at `at` tokens, and exact where `seconds` is affine itself.
+
+    Args:
+        seconds: (J, ...) seconds of 1 to J tokens, all above 0.
+        at: tokens.
+    """
+    count = len(seconds)
+    at = max(min(at, count - 0.5), 1.0 if count > 1 else 0.0)  # at the ends other lines are as high
+    tokens = np.arange(1.0, count + 1.0).reshape(-1, *[1] * (seconds.ndim - 1))
+    # Above `most` the fixed part would be negative. Where the gap is least moves right as the slope grows: bisect for
+    # the slope at which it passes `at`.
+    low, most = np.zeros(seconds.shape[1:]), (seconds / tokens).min(axis=0)
+    high = most
+    for _ in range(SLOPE_STEPS):
+        slope = 0.5 * (low + high)
+        left = (seconds - slope * tokens).argmin(axis=0) + 1 <= at
+        low, high = np.where(left, slope, low), np.where(left, high, slope)
+    fixed, steep = ((seconds - slope * tokens).min(axis=0) for slope in (low, most))
+    # The steepest one is what the bisection only approaches.
+    take = steep + most * at > fixed + low * at
+    return np.maximum(np.where(take, steep, fixed), 0.0), np.where(take, most, low)

@@ -8,7 +8,7 @@ import numpy as np
 
 from wdmoe_env.interface import FloatArray
 from wdmoe_env.system import metrics
-from wdmoe_env.system.compute import ComputeModel, compute_time
+from wdmoe_env.system.compute import ComputeModel
 from wdmoe_env.system.latency import Radio, block_latency, communication_time, device_time
 from wdmoe_env.system.selection import Routing
 
@@ -31,16 +31,9 @@ class LayerTimes:
 
 
 def layer_times(
-    tokens_per_expert: FloatArray,
-    bandwidth: FloatArray,
-    reach: FloatArray,
-    load: FloatArray,
-    compute: ComputeModel,
-    radio: Radio,
+    tokens: FloatArray, computation: FloatArray, bandwidth: FloatArray, reach: FloatArray, radio: Radio
 ) -> LayerTimes:
-    """Times of a layer from (N, E) token counts, (N, U) bandwidth, (2, N, U) reach and (N, U) load."""
-    tokens = compute.per_device(tokens_per_expert)
-    computation = compute_time(tokens_per_expert, load, compute)
+    """Times of a layer from (N, U) tokens, seconds of computation and bandwidth, and (2, N, U) reach."""
     times = device_time(tokens, communication_time(bandwidth, reach, radio), computation)
     return LayerTimes(tokens, computation, times, block_latency(times))
 

@@ -1,0 +1,56 @@
+"""Plots of fits and expert times; needs matplotlib, which loads only here."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wdmoe_env.hardware.boards import Roofline
+from wdmoe_env.hardware.expert import MIXTRAL_HIDDEN, MIXTRAL_INTERMEDIATE, expert_seconds
+from wdmoe_env.hardware.fit import RooflineFit
+from wdmoe_env.hardware.measurements import Measurement
+
+
+def plot_fits(
+    path: Path, fits: Mapping[tuple[str, str], RooflineFit], rows: Mapping[tuple[str, str], Sequence[Measurement]]
+) -> None:
+    """Draw fitted over measured latency, one colour a board and power mode, to an image file."""
+    figure, axes = _figure()
+    low, high = np.inf, 0.0
+    for key, fit in fits.items():
+        measured = np.array([row.latency_s for row in rows[key]]) * 1e3
+        axes.scatter(measured, fit.predict(rows[key]) * 1e3, s=12, alpha=0.6, label=" ".join(key))
+        low, high = min(low, measured.min()), max(high, measured.max())
+    axes.plot([low, high], [low, high], color="0.3", linewidth=1)
+    axes.set(xscale="log", yscale="log", xlabel="measured latency, ms", ylabel="fitted latency, ms")
+    axes.legend(fontsize=7)
+    figure.savefig(path, dpi=150)
+
+
+def plot_experts(path: Path, entries: Sequence[tuple[str, str, Roofline]], weight_bits: float = 16.0) -> None:
+    """Draw the time of a Mixtral expert over its tokens for each board and power mode, to an image file."""
+    figure, axes = _figure()
+    tokens = np.unique(np.geomspace(1, 512, 40).round())
+    styles = ["-", "--", ":", "-."]
+    boards = list(dict.fromkeys(name for name, _, _ in entries))
+    modes = {name: [mode for other, mode, _ in entries if other == name] for name in boards}
+    for name, mode, entry in entries:
+        seconds = expert_seconds(entry, tokens, MIXTRAL_HIDDEN, MIXTRAL_INTERMEDIATE, weight_bits)
+        label = f"{name} {mode}" + ("" if entry.measured else " (assumed)")
+        style = styles[modes[name].index(mode) % len(styles)]
+        axes.plot(tokens, 1e3 * seconds, style, color=f"C{boards.index(name)}", label=label)
+    axes.set(xscale="log", yscale="log", xlabel="tokens", ylabel=f"Mixtral expert, {weight_bits:g} bit, ms")
+    axes.legend(fontsize=7)
+    figure.savefig(path, dpi=150)
+
+
+def _figure() -> tuple[Any, Any]:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError("plots need matplotlib, which is not installed: pip install matplotlib") from None
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
