@@ -18,14 +18,12 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from operator import attrgetter
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import tyro
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -35,13 +33,14 @@ import baselines
 from baselines import bound
 from baselines.joint.problem import joint_problem
 from evaluation.plan import Plan
+from evaluation.sampling import take, together
 from evaluation.statistics import estimate, paired_ratio
 from wdmoe_env import Decision, Observation, Policy, Scenario, Simulator, load_scenario, preset_names
 from wdmoe_env.interface import FloatArray, IntArray
 from wdmoe_env.system import metrics, selection
+from wdmoe_env.system.compute import compute_time
 from wdmoe_env.system.latency import snr_bandwidth
 from wdmoe_env.system.layer import layer_times
-from wdmoe_env.system.selection import PlainSums
 
 METHODS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "top-k": ("top-k", {}),
@@ -148,14 +147,14 @@ class Row:
 
 
 def gathered(parts: Sequence[tuple[Observation, IntArray]]) -> Observation:
-    """Copy some rows of each observation into one, stored expert by expert as in the simulator."""
+    """Copy some rows of each observation into one, stored expert by expert as in the simulator.
 
-    def joined(name: str) -> NDArray[Any]:
-        values = np.concatenate([attrgetter(name)(seen)[rows] for seen, rows in parts])
-        return selection.by_expert(values).swapaxes(1, 2) if name in ("gate_weights", "routed") else values
-
-    arrays = {entry.name: joined(entry.name) for entry in fields(Observation) if entry.name != "plain"}
-    return Observation(**arrays, plain=PlainSums(joined("plain.table")))
+    Measured devices take what policies know of them, the median: this is about the decision, not about their spread.
+    """
+    seen = together([take(cells, rows) for cells, rows in parts])
+    weights = selection.by_expert(seen.gate_weights).swapaxes(1, 2)
+    plain = None if seen.routed is None else selection.by_expert(seen.routed).swapaxes(1, 2)
+    return replace(seen, gate_weights=weights, routed=plain, compute=None)
 
 
 def draw_states(scenario: Scenario, count: int, seed: int) -> States:
@@ -183,13 +182,14 @@ def judge(decision: Decision, states: States) -> Result:
     seen, scenario, setting = states.observation, states.scenario, states.scenario.reward
     reach = snr_bandwidth(seen.gain_dl, seen.gain_ul, scenario.radio_link)
     tokens = selection.tokens_per_expert(decision.selection)
-    physics = scenario.compute_model, scenario.radio_link
-    latency = layer_times(tokens, decision.bandwidth, reach, seen.load, *physics).latency
+    compute = scenario.compute_model
+    computation = compute_time(tokens, seen.load, compute)
+    times = layer_times(compute.per_device(tokens), computation, decision.bandwidth, reach, scenario.radio_link)
     kept = (seen.gate_weights * decision.selection).sum(axis=(1, 2), dtype=np.float64)
     mass = np.minimum(kept / joint_problem(seen, scenario).plain_mass, 1.0)
     reference = bound.plain_wlr(seen, scenario) if setting.normalize == "top-k" else 1.0
-    reward = metrics.reward(kept / latency, reference, mass, setting.mass_floor, setting.penalty)
-    return Result(mass, latency, reward)
+    reward = metrics.reward(kept / times.latency, reference, mass, setting.mass_floor, setting.penalty)
+    return Result(mass, times.latency, reward)
 
 
 def median_us(work: Callable[[], object], states: int, options: Options) -> float:

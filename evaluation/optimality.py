@@ -86,13 +86,13 @@ class Judge:
         steps = run.sampled
         if steps is None:
             return None
-        bounds = self._bounds(steps.cells, tick)
+        bounds = self._bounds(steps, tick)
         self._check(steps, bounds, name)
         mean_latency = float(run.steps["latency"].mean(dtype=np.float64))
         return Judged(steps.reward / bounds.reward, bounds, steps.latency, mean_latency, run.passes[steps.episode])
 
-    def _bounds(self, cells: Observation, tick: Callable[[], None]) -> StepBounds:
-        count = len(cells.layer)
+    def _bounds(self, steps: SampledSteps, tick: Callable[[], None]) -> StepBounds:
+        cells, count = steps.cells, len(steps.cells.layer)
         found = next((bounds for known, bounds in self.known if _alike(known, cells)), None)
         if found is not None:
             for _ in range(count):
@@ -100,8 +100,9 @@ class Judge:
             return found
         parts = []
         for start in range(0, count, BATCH):
-            some = take(cells, slice(start, start + BATCH))
-            parts.append(_prove(some, self.scenario))
+            rows = slice(start, start + BATCH)
+            some = take(cells, rows)
+            parts.append(_prove(some, steps.reference[rows], self.scenario))
             for _ in some.layer:
                 tick()
         mass, latency = (np.concatenate([getattr(part.line, name) for part in parts]) for name in ("mass", "latency"))
@@ -128,14 +129,18 @@ class Judge:
         )
 
 
-def _prove(cells: Observation, scenario: Scenario) -> StepBounds:
+def _prove(cells: Observation, reference: FloatArray, scenario: Scenario) -> StepBounds:
     floor = scenario.reward.mass_floor
     masses = np.unique([*bound.reward_grid(scenario), floor + ABOVE * (1.0 - floor)])
     line = bound.frontier(cells, scenario, masses.tolist())
-    return StepBounds(bound.reward_bound(cells, scenario, line), line)
+    return StepBounds(bound.reward_bound(cells, scenario, line, reference), line)
 
 
 def _alike(one: Observation, other: Observation) -> bool:
     """Whether all is the same that a bound depends on; how long devices took before is not."""
     names = ("gain_dl", "gain_ul", "load", "gate_weights")
-    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+    same = all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+    if not same or one.compute is None or other.compute is None:
+        return same and one.compute is other.compute
+    pairs = ((getattr(cells.compute, name) for cells in (one, other)) for name in ("fixed_s", "token_s"))
+    return all(np.array_equal(*pair) for pair in pairs)

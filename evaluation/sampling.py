@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wdmoe_env import Observation, Outcome, Simulator
 from wdmoe_env.interface import FloatArray, IntArray
+from wdmoe_env.system.compute import ComputeModel
 from wdmoe_env.system.selection import PlainSums
 
 
@@ -21,7 +22,8 @@ class SampledSteps:
     Attributes:
         step: (S,) index within the episode.
         episode: (S,) index among all episodes of the plan.
-        cells: the S cells just before the decision, with their true channels.
+        cells: the S cells just before the decision, with their true channels and compute.
+        reference: (S,) block WLR, 1/s, of plain top-K with equal shares in the same cells.
         reward: (S,) what the step brought.
         latency: (S,) seconds that it took.
         retained_mass: (S,) what was kept of plain top-K routing's gate mass.
@@ -30,6 +32,7 @@ class SampledSteps:
     step: IntArray
     episode: IntArray
     cells: Observation
+    reference: FloatArray
     reward: FloatArray
     latency: FloatArray
     retained_mass: FloatArray
@@ -47,21 +50,23 @@ class Sampler:
     def __init__(self, step: IntArray, episode: IntArray, start: int) -> None:
         self._step, self._episode, self._start = step, episode, start
         self._kept: list[SampledSteps] = []
-        self._cells: Observation | None = None
+        self._seen: tuple[Observation, FloatArray] | None = None
 
     def before(self, simulator: Simulator) -> None:
         """See the cells that are about to be decided."""
-        rows = self._rows(simulator.steps)
-        self._cells = take(simulator.true_observation(), self._episode[rows] - self._start) if len(rows) else None
+        self._seen = None
+        if len(rows := self._rows(simulator.steps)):
+            own = self._episode[rows] - self._start
+            self._seen = take(simulator.true_observation(), own), simulator.reference()[own]
 
     def after(self, outcome: Outcome, step: int) -> None:
         """See what came of it."""
-        if self._cells is None:
+        if self._seen is None:
             return
         rows = self._rows(step)
         episode = self._episode[rows]
         values = [outcome.metrics[name][episode - self._start] for name in ("reward", "latency", "retained_mass")]
-        self._kept.append(SampledSteps(self._step[rows], episode, self._cells, *values))
+        self._kept.append(SampledSteps(self._step[rows], episode, *self._seen, *values))
 
     def kept(self) -> list[SampledSteps]:
         """What was kept, step by step."""
@@ -76,16 +81,21 @@ def take(cells: Observation, rows: IntArray | slice) -> Observation:
     return _each(lambda array: array[rows], cells)
 
 
+def together(parts: Sequence[Observation]) -> Observation:
+    """All cells one after the other."""
+    return _each(lambda *arrays: np.concatenate(arrays), *parts)
+
+
 def join(parts: Sequence[SampledSteps]) -> SampledSteps | None:
     """All steps one after the other; None where there are none."""
     if not parts:
         return None
-    cells = _each(lambda *arrays: np.concatenate(arrays), *[part.cells for part in parts])
-    step, episode, reward, latency, mass = (
+    cells = together([part.cells for part in parts])
+    step, episode, reference, reward, latency, mass = (
         np.concatenate([getattr(part, name) for part in parts])
-        for name in ("step", "episode", "reward", "latency", "retained_mass")
+        for name in ("step", "episode", "reference", "reward", "latency", "retained_mass")
     )
-    return SampledSteps(step, episode, cells, reward, latency, mass)
+    return SampledSteps(step, episode, cells, reference, reward, latency, mass)
 
 
 def _each(change: Callable[..., NDArray[Any]], *cells: Observation) -> Observation:
@@ -95,6 +105,9 @@ def _each(change: Callable[..., NDArray[Any]], *cells: Observation) -> Observati
         values = [getattr(one, name) for one in cells]
         if name == "plain" and values[0] is not None:
             arrays[name] = PlainSums(change(*[value.table for value in values]))
+        elif name == "compute" and values[0] is not None:
+            fixed, token = ([getattr(value, part) for value in values] for part in ("fixed_s", "token_s"))
+            arrays[name] = ComputeModel(change(*fixed), change(*token), values[0].host)
         else:
             arrays[name] = None if values[0] is None else change(*values)
     return Observation(**arrays)

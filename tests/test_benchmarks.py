@@ -71,7 +71,7 @@ def test_states_are_of_episodes_of_their_own_and_spread_over_the_layers():
     assert np.array_equal(states.observation.gain_dl, again.observation.gain_dl)
 
 
-@pytest.mark.parametrize("name", ["paper", "jetson"])
+@pytest.mark.parametrize("name", ["paper", "cell-64"])
 def test_the_judge_agrees_with_the_simulator(name):
     """Both presets observe the true channel."""
     scenario, policy = preset(name), baselines.make("wdmoe", theta_start=0.5)
