@@ -3,11 +3,14 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from replayed import replaying
+from replayed import table as table_of_boards
 from rich.console import Console
 from run_files import assert_same_run, table, text
 
@@ -41,6 +44,20 @@ def test_resumed_equals_uninterrupted(
     assert_same_run(whole, halves)
     assert len(table(whole / "metrics.csv")) == 4
     assert len(table(whole / "evaluations.csv")) == 5
+
+
+@pytest.mark.parametrize("replay", ["distribution", "sequence"])
+def test_resumed_equals_uninterrupted_on_measured_devices(
+    make_plan: Make, tmp_path: Path, console: Console, stop_after: Any, replay: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = replace(make_plan(), scenario=replaying(table_of_boards(tmp_path), replay))
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    assert runs.start(plan, whole, console) == 0
+    stop_after(2)
+    assert runs.start(plan, halves, console) == 130
+    monkeypatch.undo()
+    assert runs.resume(halves, console) == 0
+    assert_same_run(whole, halves)
 
 
 def test_killed_after_a_checkpoint(make_plan: Make, tmp_path: Path, console: Console, monkeypatch: Any) -> None:
