@@ -24,7 +24,7 @@ def plot_fits(
         low, high = min(low, measured.min()), max(high, measured.max())
     axes.plot([low, high], [low, high], color="0.3", linewidth=1)
     axes.set(xscale="log", yscale="log", xlabel="measured latency, ms", ylabel="fitted latency, ms")
-    axes.legend(fontsize=7)
+    _finish(figure, axes)
     figure.savefig(path, dpi=150)
 
 
@@ -41,8 +41,24 @@ def plot_experts(path: Path, entries: Sequence[tuple[str, str, Roofline]], weigh
         style = styles[modes[name].index(mode) % len(styles)]
         axes.plot(tokens, 1e3 * seconds, style, color=f"C{boards.index(name)}", label=label)
     axes.set(xscale="log", yscale="log", xlabel="tokens", ylabel=f"Mixtral expert, {weight_bits:g} bit, ms")
-    axes.legend(fontsize=7)
+    _finish(figure, axes)
+    axes.set_xticks([1, 8, 64, 256, 512])
+    axes.minorticks_off()
     figure.savefig(path, dpi=150)
+
+
+def _finish(figure: Any, axes: Any) -> None:
+    """Plain numbers on the axes, a grid, and the legend beside the plot."""
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_formatter(NullFormatter())
+        axis.get_major_formatter().set_scientific(False)
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    figure.legend(fontsize=7, loc="outside right upper")
 
 
 def _figure() -> tuple[Any, Any]:
@@ -51,6 +67,6 @@ def _figure() -> tuple[Any, Any]:
         from matplotlib.figure import Figure
     except ImportError:
         raise ImportError("plots need matplotlib, which is not installed: pip install matplotlib") from None
-    figure = Figure(figsize=(7, 5), layout="constrained")
+    figure = Figure(figsize=(9, 5), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
