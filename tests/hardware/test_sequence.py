@@ -17,7 +17,7 @@ STEP = re.compile(
 )
 SMALLER = {
     "--trials 100": "--trials 20",
-    "--timesteps 200000": "--timesteps 2048 --num-envs 16 --evaluate-episodes 2 --set rollout 512 batch_size 128 width 8",
+    "--timesteps 200000": "--timesteps 2048 --num-envs 16 --evaluate-episodes 2 --set rollout 512 width 8",
     "--episodes 100": "--episodes 3",
     ".venv/bin/python": sys.executable,
     " train.py": f" {ROOT / 'train.py'} --wandb disabled",
