@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from wdmoe_env import allocation
 from wdmoe_env.cell import Cell
 from wdmoe_env.compute_replay import ComputeReplay
+from wdmoe_env.decision_check import check_form, check_values
 from wdmoe_env.gating.bank import Split, gate_bank
 from wdmoe_env.interface import Decision, FloatArray, Observation, Outcome
 from wdmoe_env.scenario import Scenario
@@ -18,8 +19,6 @@ from wdmoe_env.system import metrics, selection
 from wdmoe_env.system.latency import snr_bandwidth
 from wdmoe_env.system.layer import LayerTimes, layer_times, weight_to_latency
 from wdmoe_env.system.selection import PlainSums, Routing
-
-BAND_TOLERANCE = 1e-9
 
 
 class Simulator:
@@ -108,9 +107,9 @@ class Simulator:
             RuntimeError: `reset` was not called yet.
         """
         observation, scenario = self.observation, self.scenario
-        self._check_form(decision)
+        check_form(decision, scenario, self.num_envs)
         routing = selection.routing(observation.gate_weights, decision.selection)
-        self._check_values(decision, routing)
+        check_values(decision, routing, scenario)
         reach = snr_bandwidth(self.cell.gain[:, 0], self.cell.gain[:, 1], self._radio)
         times = self._times(routing, decision.bandwidth, reach)
         plain = self._plain_routing(observation)
@@ -194,36 +193,6 @@ class Simulator:
         self.cell.advance(self._rng, times.latency + gap, times.computation)
         self.compute_replay.advance(self._rng)
         self._last_device_time = times.device
-
-    def _check_form(self, decision: Decision) -> None:
-        if not isinstance(decision, Decision):
-            raise ValueError(f"decision is a {type(decision).__name__}, expected a Decision")
-        num_tokens, experts = self.scenario.traffic.tokens, self.scenario.model.experts
-        expected = {
-            "selection": (self.num_envs, num_tokens, experts),
-            "bandwidth": (self.num_envs, self.scenario.num_devices),
-        }
-        for name, shape in expected.items():
-            value = getattr(decision, name)
-            if not isinstance(value, np.ndarray) or value.shape != shape:
-                raise ValueError(f"decision.{name} has shape {np.shape(value)}, expected {shape}")
-        if decision.selection.dtype != np.bool_:
-            raise ValueError(f"decision.selection has dtype {decision.selection.dtype}, expected bool")
-        if decision.bandwidth.dtype.kind not in "fiu":
-            raise ValueError(f"decision.bandwidth has dtype {decision.bandwidth.dtype}, expected real numbers")
-
-    def _check_values(self, decision: Decision, routing: Routing) -> None:
-        k, band, split = self.scenario.model.top_k, self.scenario.radio.bandwidth_hz, decision.bandwidth
-        if routing.fewest < 1 or routing.most > k:
-            raise ValueError(
-                f"decision.selection gives a token {routing.fewest if routing.fewest < 1 else routing.most} experts, "
-                f"expected 1 to top_k = {k}"
-            )
-        # Written so that NaN fails it too.
-        if not split.min() >= 0.0:
-            raise ValueError(f"decision.bandwidth holds {split.min()} Hz, expected only numbers of at least 0")
-        if not (largest := split.sum(axis=-1).max()) <= band * (1.0 + BAND_TOLERANCE):
-            raise ValueError(f"decision.bandwidth sums to {largest:.10g} Hz, expected at most {band:.10g} Hz")
 
     def state(self) -> dict[str, Any]:
         """Everything the future depends on: arrays under `arrays`, the generator and the step as plain values."""

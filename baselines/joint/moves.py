@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.joint.problem import BANNED, JointProblem
+from baselines.joint.problem import BANNED, JointProblem, net_weights
 from wdmoe_env.interface import BoolArray, FloatArray, IntArray
+from wdmoe_env.system import selection
 
 NOBODY = -1
 """Stands for no expert, and for no token."""
@@ -64,20 +65,10 @@ class Moves:
         return Moves(work(self.token), work(self.enters), work(self.leaves), work(self.mass), work(self.loss))
 
 
-def net_weights(problem: JointProblem, price: FloatArray) -> FloatArray:
-    """Gate weights less the prices of the experts' devices, double precision: (N, E, J)."""
-    return problem.weights - problem.compute.per_expert(price)[:, :, None]
-
-
 def select(problem: JointProblem, price: FloatArray) -> BoolArray:
     """The best selection of each token at (N, U) prices: (N, E, J)."""
     net = net_weights(problem, price)
-    order = np.argsort(-net, axis=1, kind="stable")[:, : problem.top_k]
-    worth = np.take_along_axis(net, order, axis=1) > 0.0
-    worth[:, 0] = True
-    chosen = np.zeros(net.shape, dtype=np.bool_)
-    np.put_along_axis(chosen, order, worth, axis=1)
-    return chosen
+    return selection.by_expert(selection.by_score(net.swapaxes(1, 2), problem.top_k))
 
 
 def every_move(problem: JointProblem, chosen: BoolArray, price: FloatArray) -> Moves:

@@ -16,13 +16,12 @@ that do not lower the bound on the mass are taken back and damped.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from baselines.joint.capacity import TokenRate
 from baselines.joint.demand import exact_surplus, response, smooth_demand
-from baselines.joint.problem import JointProblem
+from baselines.joint.problem import JointProblem, net_weights
 from wdmoe_env.interface import BoolArray, FloatArray, GateArray
 
 HIGHEST = 100.0
@@ -77,7 +76,7 @@ def proved_latency(problem: JointProblem, fixed_s: FloatArray, prices: Prices, m
 
 def free_mass(problem: JointProblem, prices: Prices) -> FloatArray:
     """The tokens' surplus at the prices: (N,) gate mass up to which they prove nothing."""
-    return exact_surplus(_net(problem, prices.price, np.float64), problem.top_k)
+    return exact_surplus(net_weights(problem, prices.price), problem.top_k)
 
 
 def find_prices(problem: JointProblem, least: FloatArray, most: FloatArray, fixed_s: FloatArray, steps: int) -> Prices:
@@ -87,8 +86,7 @@ def find_prices(problem: JointProblem, least: FloatArray, most: FloatArray, fixe
         problem: the cells.
         least, most: (N,) gate mass; the same for the prices of one mass.
         fixed_s: (N, U) as for `proved_latency`.
-        steps: points that are tried, at least 1. With 8 the bound is within 1e-4 of the best in ordinary cells, with 20
-            in nearly all.
+        steps: points that are tried, at least 1.
     """
     kind = problem.weights.dtype.type
     temperature = np.full((len(least), 1), SMOOTH, dtype=kind)
@@ -133,7 +131,7 @@ class _Point:
         temperature: GateArray,
     ) -> None:
         """Find the bound on the mass here, the latency that it proves, and the system for the next step."""
-        demand = smooth_demand(_net(problem, self.price, temperature.dtype.type), problem.top_k, temperature)
+        demand = smooth_demand(net_weights(problem, self.price, temperature.dtype.type), problem.top_k, temperature)
         tokens = problem.compute.per_device(demand.shares.sum(axis=2, dtype=np.float64))
         self.value = demand.surplus + self._worth(fixed_s)
         needed = self.mass - demand.surplus
@@ -187,7 +185,7 @@ def _first_point(problem: JointProblem, mass: FloatArray, fixed_s: FloatArray) -
     rate = problem.links.token_rate(bandwidth)
     price = (1.0 / rate.slope) * (FIRST_PRICE / (1.0 / rate.slope).mean(axis=-1, keepdims=True))
     even = (tokens * problem.top_k / fixed_s.shape[1] / rate.rate + fixed_s).max(axis=-1)
-    surplus = exact_surplus(_net(problem, price, problem.weights.dtype.type), problem.top_k)
+    surplus = exact_surplus(net_weights(problem, price, problem.weights.dtype.type), problem.top_k)
     proved = _break_even(price, bandwidth, rate, fixed_s, mass - surplus, band)
     latency = np.clip(proved, 0.7 * even, even)
     scale = FIRST_PRICE / (1.0 / (_share(fixed_s, latency) * rate.slope)).mean(axis=-1)
@@ -228,11 +226,6 @@ def _earned(
 def _share(fixed_s: FloatArray, latency: FloatArray) -> FloatArray:
     """Share (N, U) of the latency that is left for tokens."""
     return np.maximum(1.0 - fixed_s / latency[:, None], LEAST_SHARE)
-
-
-def _net(problem: JointProblem, price: FloatArray, kind: type[np.floating[Any]]) -> GateArray:
-    """Gate weights less the prices of the experts' devices: (N, E, J)."""
-    return problem.weights.astype(kind, copy=False) - problem.compute.per_expert(price)[:, :, None].astype(kind)
 
 
 def _diagonal(matrix: FloatArray) -> FloatArray:

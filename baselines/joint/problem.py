@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +62,11 @@ def joint_problem(observation: Observation, scenario: Scenario, candidates: Cand
         fixed_s=compute.fixed_s / speed,
         compute=compute,
     )
+
+
+def net_weights(problem: JointProblem, price: FloatArray, kind: type[np.floating[Any]] = np.float64) -> GateArray:
+    """Gate weights less the (N, U) prices of the experts' devices, in the precision of `kind`: (N, E, J)."""
+    return problem.weights.astype(kind, copy=False) - problem.compute.per_expert(price)[:, :, None].astype(kind)
 
 
 def least_latency(problem: JointProblem) -> FloatArray:
