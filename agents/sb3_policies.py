@@ -31,23 +31,25 @@ def _sizes(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
 
 
 class _ActorAndCritic(nn.Module):
-    """One encoder for the actor and the critic, in the place of SB3's `mlp_extractor`."""
+    """Encoders of the actor and the critic, in the place of SB3's `mlp_extractor`.
+
+    They share nothing: the critic of an actor that was warm-started has all to learn, and would tear it apart.
+    """
 
     def __init__(self, devices: int, features: int, width: int) -> None:
         super().__init__()
         self.table = Unflatten(devices)
-        self.encoder = DeviceEncoder(features, width)
+        self.actor, self.critic = DeviceEncoder(features, width), DeviceEncoder(features, width)
         self.latent_dim_pi = self.latent_dim_vf = width
 
     def forward(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        latent = self.encoder(self.table(flat))
-        return latent, latent
+        return self.forward_actor(flat), self.forward_critic(flat)
 
     def forward_actor(self, flat: Tensor) -> Tensor:
-        return self.encoder(self.table(flat))
+        return self.actor(self.table(flat))
 
     def forward_critic(self, flat: Tensor) -> Tensor:
-        return self.encoder(self.table(flat))
+        return self.critic(self.table(flat))
 
 
 class DevicePPOPolicy(ActorCriticPolicy):

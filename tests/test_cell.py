@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from toy import preset
 
-from wdmoe_env.cell import MAX_LOAD, Cell
+from wdmoe_env.cell import MAX_LOAD, NEWEST, Cell
 
 CELLS = 400
 
@@ -74,10 +74,20 @@ def test_stale_channel_state_is_exactly_the_gain_of_the_step_before():
         assert not np.array_equal(cell.gain, before)
 
 
+def test_the_average_is_a_geometric_running_mean_of_what_is_known():
+    cell, rng = cell_of()
+    expected = np.log(cell.known_gain)
+    for _ in range(4):
+        pass_time(cell, rng, 0.02)
+        expected = (1.0 - NEWEST) * expected + NEWEST * np.log(cell.known_gain)
+        np.testing.assert_allclose(np.log(cell.average_gain), expected, rtol=1e-9)
+
+
 def test_without_delay_and_error_the_base_station_knows_the_true_gain():
     cell, rng = cell_of("paper")
     pass_time(cell, rng, 0.02)
     np.testing.assert_array_equal(cell.known_gain, cell.gain)
+    np.testing.assert_array_equal(cell.average_gain, cell.gain)
 
 
 def test_estimation_error_has_the_given_spread_in_db():

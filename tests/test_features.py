@@ -121,9 +121,23 @@ def test_hand_checked_columns():
     for price in PRICE_LEVELS:
         dropped = (plain & (observation.gate_weights <= price)).sum(axis=1) / np.maximum(tokens, 1)
         np.testing.assert_allclose(column(table, f"dropped_{price}"), dropped, atol=1e-6)
+        weights = np.where(plain, observation.gate_weights, 0.0)
+        lost = np.where(weights <= price, weights, 0.0).sum(axis=1) * 8 / weights.sum(axis=(1, 2))[:, None]
+        np.testing.assert_allclose(column(table, f"lost_{price}"), np.sqrt(lost), rtol=1e-4, atol=1e-5)
     outcome = simulator.step(random_decision(scenario, 3, np.random.default_rng(0)))
     expected = 0.5 * np.log10(outcome.metrics["latency_top_k"] / 1e-2)
     np.testing.assert_allclose(column(table, "latency"), np.tile(expected[:, None], 8), rtol=1e-5)
+
+
+def test_slower_on_average_compares_recent_gains_with_the_known_ones():
+    scenario = preset("mobile")
+    _, observation = seen(scenario)
+    weaker = replace(observation, average_gain_dl=0.1 * observation.gain_dl, average_gain_ul=0.1 * observation.gain_ul)
+    same = replace(observation, average_gain_dl=observation.gain_dl, average_gain_ul=observation.gain_ul)
+    assert column(device_features(weaker, scenario), "slower_on_average").min() > 0.1
+    np.testing.assert_array_equal(column(device_features(same, scenario), "slower_on_average"), 0.0)
+    _, exact = seen(preset("paper"))
+    np.testing.assert_array_equal(column(device_features(exact, preset("paper")), "slower_on_average"), 0.0)
 
 
 def test_compute_share_and_demand():

@@ -23,7 +23,7 @@ def judge(simulator, price):
     """Retained mass and reward before any penalty, both (N,), of prices with exact bandwidth."""
     scenario, observation, compute = simulator.scenario, simulator.observation, simulator.scenario.compute_model
     plain = selection.routed(observation, scenario.model.top_k)
-    chosen = selection.by_price(observation.gate_weights, price, scenario.model.top_k, compute.host, routed=plain)
+    chosen = selection.by_price(observation.gate_weights, price, scenario.model.top_k, compute.host, candidates="all")
     reach = snr_bandwidth(simulator.cell.gain[:, 0], simulator.cell.gain[:, 1], scenario.radio_link)
 
     def outcome(picked, split):

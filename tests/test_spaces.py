@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from toy import SMALL, preset, toy
 
 from wdmoe_env import Simulator
-from wdmoe_env.spaces import action_codec, observation_codec
+from wdmoe_env.spaces import action_codec, decoded_price, encoded_price, observation_codec
 from wdmoe_env.system import bandwidth, selection
 from wdmoe_env.system.compute import compute_time
 
@@ -29,7 +29,7 @@ SCENARIOS = {
 }
 
 
-@pytest.mark.parametrize("split", ["learned", "optimal"])
+@pytest.mark.parametrize("split", ["learned", "optimal", "residual"])
 @pytest.mark.parametrize("action", ["native", "token", "price"])
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**31), name=st.sampled_from(list(SCENARIOS)), extreme=st.booleans())
@@ -60,8 +60,8 @@ def test_the_lowest_price_is_plain_top_k(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_at_the_highest_price_each_token_keeps_its_best_expert_alone(name):
-    scenario = preset(name)
+def test_without_a_floor_each_token_keeps_its_best_expert_alone_at_the_highest_price(name):
+    scenario = preset(name, reward={"mass_floor": 0.0})
     _, observation = start(scenario)
     codec = action_codec("price", scenario)
     chosen = codec.decode(flat(codec, 2, 1.0), observation).selection
@@ -70,8 +70,8 @@ def test_at_the_highest_price_each_token_keeps_its_best_expert_alone(name):
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**31), device=st.integers(0, 7), rise=st.floats(0.0, 2.0))
-def test_a_higher_price_never_brings_a_device_more_tokens(seed, device, rise):
-    scenario = preset("paper")
+def test_without_a_floor_a_higher_price_never_brings_a_device_more_tokens(seed, device, rise):
+    scenario = preset("paper", reward={"mass_floor": 0.0})
     _, observation = start(scenario, 1, seed)
     codec = action_codec("price", scenario)
     action = np.random.default_rng(seed).uniform(-1, 1, (1, 8)).astype(np.float32)
@@ -79,6 +79,23 @@ def test_a_higher_price_never_brings_a_device_more_tokens(seed, device, rise):
     dearer[0, device] = min(action[0, device] + rise, 1.0)
     few, many = (codec.decode(a, observation).selection[0, :, device] for a in (dearer, action))
     assert not (few & ~many).any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**31), floor=st.sampled_from([0.5, 0.9, 0.95, 1.0]), name=st.sampled_from(list(SCENARIOS)))
+def test_no_price_action_breaks_the_floor(seed, floor, name):
+    scenario = SCENARIOS[name](reward={"mass_floor": floor})
+    simulator, observation = start(scenario, 4, seed)
+    codec = action_codec("price", scenario)
+    action = np.random.default_rng(seed).uniform(-1, 1, (4, *codec.space.shape)).astype(np.float32)
+    outcome = simulator.step(codec.decode(action, observation))
+    assert outcome.metrics["retained_mass"].min() >= floor - 1e-6
+
+
+def test_prices_and_actions_are_inverse():
+    price = np.linspace(0.0, 0.5, 11)
+    np.testing.assert_allclose(decoded_price(encoded_price(price)), price, atol=1e-12)
+    np.testing.assert_array_equal(encoded_price(np.array([7.0])), [1.0])
 
 
 @pytest.mark.parametrize("name", ["paper", "jetson", "mobile"])
@@ -109,6 +126,21 @@ def test_learned_bandwidth_follows_the_logits_and_leaves_out_idle_devices():
     both = loaded[:, 0] & loaded[:, 1]
     np.testing.assert_allclose(decision.bandwidth[both, 0] / decision.bandwidth[both, 1], np.exp(3.0))
     simulator.step(decision)
+
+
+def test_residual_bandwidth_corrects_the_exact_split():
+    scenario = preset("mobile", bandwidth="residual")
+    _, observation = start(scenario, 4)
+    codec, optimal = action_codec("price", scenario), action_codec("price", preset("mobile"))
+    assert codec.space.shape == (16,)
+    action = flat(codec, 4, -0.3)
+    exact = optimal.decode(action[:, :8], observation).bandwidth
+    action[:, 8:] = 0.7  # the same for all devices changes nothing
+    np.testing.assert_allclose(codec.decode(action, observation).bandwidth, exact, rtol=1e-6)
+    action[:, 8] = 0.2
+    corrected = codec.decode(action, observation).bandwidth
+    np.testing.assert_allclose(corrected[:, 0] / corrected[:, 1], exact[:, 0] / exact[:, 1] * np.exp(-0.5), rtol=1e-6)
+    np.testing.assert_allclose(corrected.sum(axis=1), scenario.radio.bandwidth_hz)
 
 
 def test_token_scores_pick_the_best_positive_ones():

@@ -13,6 +13,9 @@ from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import channel
 
 MAX_LOAD = 0.95
+NEWEST = 0.3
+"""Weight of the newest estimate in the running mean of the channel's estimates."""
+LEAST_GAIN = 1e-30
 TRACE_STATE = ("stretch", "clock")
 """State of a cell with recorded gains, beside that of every cell."""
 
@@ -24,13 +27,14 @@ class Cell:
         position: (N, U) complex, m; the base station is at 0.
         gain: (N, 2, U) true power gains, downlink first.
         known_gain: (N, 2, U) gains as the base station knows them.
+        average_gain: (N, 2, U) geometric running mean of the known gains, or just these where they are the true ones.
         load: (N, U) share of compute that is taken.
         stretch, clock: with recorded gains: (N, U) stretch that a device replays, and seconds since its start.
     """
 
     STATE: tuple[str, ...] = (
         *("position", "velocity", "sight", "shadow", "scatter", "background", "heat"),
-        *("gain", "known_gain", "load"),
+        *("gain", "known_gain", "average_gain", "load"),
     )
 
     def __init__(self, scenario: Scenario, num_envs: int) -> None:
@@ -43,6 +47,7 @@ class Cell:
         self._shadows = self._channel.shadowing.std_db > 0
         self._fades = self._channel.fading.kind != "none"
         self._throttles = self._load.thermal_slowdown > 0 and self._load.thermal_threshold < 1
+        self._uncertain = self._channel.csi_delay_steps > 0 or self._channel.csi_error_db > 0
         self._rows = self._plan_noise()
         if self._replay is not None:
             self.STATE = (*Cell.STATE, *TRACE_STATE)
@@ -58,6 +63,7 @@ class Cell:
     heat: FloatArray
     gain: FloatArray
     known_gain: FloatArray
+    average_gain: FloatArray
     load: FloatArray
     stretch: NDArray[np.int64]
     clock: FloatArray
@@ -101,7 +107,7 @@ class Cell:
             self._begin_traces(self._replay, rng.random((2, *self._shape)))
         self._update_path()
         self._update(noise)
-        self.known_gain = self._estimate(self.gain, noise)
+        self.known_gain = self.average_gain = self._estimate(self.gain, noise)
 
     def advance(self, rng: np.random.Generator, elapsed_s: FloatArray, busy_s: FloatArray) -> None:
         """Let (N,) seconds pass, in which each device computed for (N, U) seconds."""
@@ -125,6 +131,7 @@ class Cell:
             self.heat = decay * self.heat + (1.0 - decay) * busy
         self._update(noise)
         self.known_gain = self._estimate(before if self._channel.csi_delay_steps else self.gain, noise)
+        self.average_gain = self._next_average() if self._uncertain else self.known_gain
 
     def _scatter_noise(self, noise: FloatArray) -> FloatArray:
         """(N, link, real parts then imaginary parts of all branches, U)."""
@@ -180,6 +187,10 @@ class Cell:
         if self._channel.csi_error_db == 0:
             return gain
         return gain * np.power(10.0, 0.1 * self._channel.csi_error_db * noise[:, self._rows["csi"]])
+
+    def _next_average(self) -> FloatArray:
+        before, now = np.maximum(self.average_gain, LEAST_GAIN), np.maximum(self.known_gain, LEAST_GAIN)
+        return before * np.power(now / before, NEWEST)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything that the future depends on, by name."""

@@ -33,11 +33,15 @@ FEATURES: Final[dict[str, str]] = {
     "device_time": "time of the device under plain top-K with equal shares, over the slowest device's",
     "demand": "ln of the device's communication time under plain top-K, over the devices' mean; over 3",
     **{f"dropped_{price}": f"share of its tokens whose gate weight is at most {price}" for price in PRICE_LEVELS},
+    **{f"lost_{price}": "root of the gate mass of those tokens over a device's mean mass" for price in PRICE_LEVELS},
+    "slower_on_average": "ln of token_time at the average of recent gains over that at the known gains",
     "last_device_time": "time of the device in the step before, over the slowest device's",
     "latency": "log10 of the latency of plain top-K with equal shares, over 10 ms; over 2; the same for all devices",
     "depth": "depth of the layer, from 0 to 1; the same for all devices",
 }
 """Name and meaning of each column, in order."""
+DROPPED: Final = slice(9, 9 + len(PRICE_LEVELS))
+LOST: Final = slice(DROPPED.stop, DROPPED.stop + len(PRICE_LEVELS))
 
 
 def device_features(observation: Observation, scenario: Scenario) -> NDArray[np.float32]:
@@ -55,6 +59,8 @@ def device_features(observation: Observation, scenario: Scenario) -> NDArray[np.
     slowest = _largest(times)
     even_tokens = 2.0 * scenario.traffic.tokens * scenario.model.top_k / scenario.num_devices
 
+    below = per_device[:, 2:].reshape(len(tokens), 2, len(PRICE_LEVELS), -1)
+
     table = np.empty((*tokens.shape, len(FEATURES)), dtype=np.float32)
     table[:, :, 0:2] = rates.transpose(1, 2, 0) / (band * LN2 * 20.0)
     table[:, :, 2] = _log_ratio(sending_one)
@@ -64,12 +70,25 @@ def device_features(observation: Observation, scenario: Scenario) -> NDArray[np.
     table[:, :, 6] = mass * (0.5 / _mean(mass))
     table[:, :, 7] = times / slowest
     table[:, :, 8] = _log_ratio(sending)
-    table[:, :, 9:-3] = (per_device[:, 2:] / np.maximum(tokens, 1.0)[:, None]).transpose(0, 2, 1)
+    table[:, :, DROPPED] = (below[:, 0] / np.maximum(tokens, 1.0)[:, None]).transpose(0, 2, 1)
+    table[:, :, LOST] = np.sqrt(below[:, 1] / _mean(mass)[:, None]).transpose(0, 2, 1)
+    table[:, :, -4] = _slower_on_average(observation, scenario, band, sending_one)
     table[:, :, -3] = observation.last_device_time / np.maximum(_largest(observation.last_device_time), TINY)
     table[:, :, -2] = 0.5 * np.log10(slowest / 1e-2)
     table[:, :, -1] = observation.layer[:, None] / last_layer
     np.maximum(table, -LIMIT, out=table)
     return np.minimum(table, LIMIT, out=table)
+
+
+def _slower_on_average(
+    observation: Observation, scenario: Scenario, band: float, sending_one: FloatArray
+) -> FloatArray | float:
+    """The column of this name, (N, U); 0 where gains are known at once and without error."""
+    channel, radio = scenario.channel, scenario.radio_link
+    if not (channel.csi_delay_steps or channel.csi_error_db):
+        return 0.0
+    reach = snr_bandwidth(observation.average_gain_dl, observation.average_gain_ul, radio)
+    return np.log(token_time(rate(band, reach), radio) / sending_one)
 
 
 def _mean(values: FloatArray) -> FloatArray:

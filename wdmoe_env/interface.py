@@ -31,6 +31,8 @@ class Observation:
         load: (N, U) share of each device's compute that is taken, 0 to 0.95.
         last_device_time: (N, U) seconds each device took in the step before; 0 where nothing was measured.
         layer: (N,) index of the MoE layer that is decided, 0 to I - 1.
+        average_gain_dl, average_gain_ul: (N, U) geometric running means of the known gains, the newest weighing
+            `wdmoe_env.cell.NEWEST`; the gains themselves where the channel is known at once and without error.
         routed: (N, J, E) plain top-K routing of `gate_weights`, where the simulator knows it already.
         plain: what that routing asks of each expert, where the simulator knows it already.
         compute: for oracles and bounds, in scenarios with measured devices: the devices' true compute in this layer, as
@@ -43,6 +45,8 @@ class Observation:
     load: FloatArray
     last_device_time: FloatArray
     layer: IntArray
+    average_gain_dl: FloatArray
+    average_gain_ul: FloatArray
     routed: BoolArray | None = None
     plain: PlainSums | None = None
     compute: ComputeModel | None = None

@@ -51,8 +51,8 @@ class Scenario(Settings):
     traffic: TrafficSettings
     gating: GatingSettings
     reward: RewardSettings = RewardSettings()
-    bandwidth: Literal["learned", "optimal"] = "optimal"
-    """Whether a `price` action holds bandwidth logits, or the band is allocated exactly for the known gains."""
+    bandwidth: Literal["learned", "optimal", "residual"] = "optimal"
+    """How a `price` action splits the band: by logits, exactly for the known gains, or by logits that correct that."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:

@@ -79,8 +79,10 @@ class Simulator:
         measured devices it takes no less than `Observation.compute` says.
         """
         compute = self.compute_replay.lower_model() if self.compute_replay.measured else None
-        gains = self.cell.gain
-        seen = replace(self.observation, gain_dl=gains[:, 0], gain_ul=gains[:, 1], compute=compute)
+        known = self.observation
+        downlink, uplink = self.cell.gain[:, 0], self.cell.gain[:, 1]
+        seen = replace(known, gain_dl=downlink, gain_ul=uplink, compute=compute)
+        seen = replace(seen, average_gain_dl=downlink, average_gain_ul=uplink)
         _freeze(seen)
         return seen
 
@@ -146,6 +148,8 @@ class Simulator:
         self._observation = Observation(
             gain_dl=self.cell.known_gain[:, 0],
             gain_ul=self.cell.known_gain[:, 1],
+            average_gain_dl=self.cell.average_gain[:, 0],
+            average_gain_ul=self.cell.average_gain[:, 1],
             gate_weights=self._bank.weights[row].swapaxes(1, 2),
             load=self.cell.load,
             last_device_time=self._last_device_time,
@@ -216,7 +220,8 @@ class Simulator:
 def _freeze(observation: Observation) -> None:
     """Make an observation read-only: its arrays are the simulator's own, and a policy must not change the cell."""
     seen = observation
-    for array in (seen.gain_dl, seen.gain_ul, seen.gate_weights, seen.load, seen.last_device_time, seen.layer):
+    gains = seen.gain_dl, seen.gain_ul, seen.average_gain_dl, seen.average_gain_ul
+    for array in (*gains, seen.gate_weights, seen.load, seen.last_device_time, seen.layer):
         array.flags.writeable = False
     if seen.routed is not None and seen.plain is not None:
         seen.routed.flags.writeable = seen.plain.table.flags.writeable = False

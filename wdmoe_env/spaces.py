@@ -14,6 +14,7 @@ from wdmoe_env.features import FEATURES, LIMIT, device_features
 from wdmoe_env.interface import BoolArray, Decision, FloatArray, Observation
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import selection
+from wdmoe_env.system.floor import keep_floor
 
 ActionEncoding = Literal["native", "token", "price"]
 ObservationEncoding = Literal["dict", "flat", "device"]
@@ -21,7 +22,7 @@ ObservationEncoding = Literal["dict", "flat", "device"]
 PRICE_MAX = 0.5
 """At this price every expert but a token's best goes: only one weight of a softmax can exceed one half."""
 LOGIT_SCALE = 3.0
-"""A bandwidth logit of 1 outweighs one of -1 by exp(6) = 400."""
+"""A learned bandwidth logit of 1 outweighs one of -1 by exp(6) = 400; a residual one, which is not scaled, by 7."""
 SLACK = 1e-6
 """Rounding that an action may lie outside its space by."""
 
@@ -126,14 +127,16 @@ class TokenAction:
         values = _checked(action, "action", (len(observation.layer), *self.space.shape), -1, 1)
         chosen = selection.by_score(values[:, : self._scores].reshape(-1, *self._shape), self._k)
         tokens = self._compute.per_device(selection.tokens_per_expert(chosen))
-        return Decision(chosen, split_by_logits(values[:, self._scores :], tokens > 0, self._band))
+        return Decision(chosen, split_by_logits(LOGIT_SCALE * values[:, self._scores :], tokens > 0, self._band))
 
 
 class PriceAction:
     """Flat Box [-1, 1]: a price for each device, then a bandwidth logit for each unless the scenario allocates exactly.
 
-    Tokens keep those of their top-K experts whose gate weight exceeds the price of the device that hosts them
-    (`selection.by_price`). The price is `0.5 * ((a + 1) / 2) ** 2`, finer where prices are low.
+    Tokens use those at most K experts of largest `weight - price` that are worth the price of the device that hosts
+    them, or else the best one (`selection.by_price`). The price is `0.5 * ((a + 1) / 2) ** 2`, finer where prices are
+    low. Where this keeps less gate mass than the scenario's floor, tokens go back to plain routing until it is kept
+    (`floor.keep_floor`), so that no price action breaks the floor.
     """
 
     def __init__(self, scenario: Scenario) -> None:
@@ -144,20 +147,38 @@ class PriceAction:
 
     def decode(self, action: Any, observation: Observation) -> Decision:
         values = _checked(action, "action", (len(observation.layer), *self.space.shape), -1, 1)
-        price = PRICE_MAX * np.square(0.5 * (values[:, : self._devices] + 1.0))
-        routed = selection.routed(observation, self._k)
-        chosen = selection.by_price(observation.gate_weights, price, self._k, self._compute.host, routed=routed)
-        if self._scenario.bandwidth == "optimal":
-            return Decision(chosen, allocate_for(chosen, observation, self._scenario))
-        tokens = self._compute.per_device(selection.tokens_per_expert(chosen))
-        return Decision(
-            chosen, split_by_logits(values[:, self._devices :], tokens > 0, self._scenario.radio.bandwidth_hz)
-        )
+        chosen = self._select(decoded_price(values[:, : self._devices]), observation)
+        return Decision(chosen, self._split(chosen, values[:, self._devices :], observation))
+
+    def _select(self, price: FloatArray, observation: Observation) -> BoolArray:
+        weights, plain = observation.gate_weights, selection.routed(observation, self._k)
+        chosen = selection.by_price(weights, price, self._k, self._compute.host, candidates="all")
+        floor = self._scenario.reward.mass_floor
+        return keep_floor(weights, chosen, plain, self._compute.per_expert(price), floor)
+
+    def _split(self, chosen: BoolArray, logits: FloatArray, observation: Observation) -> FloatArray:
+        """The (N, U) split of the band, in the way that the scenario sets."""
+        band, way = self._scenario.radio.bandwidth_hz, self._scenario.bandwidth
+        if way == "learned":
+            tokens = self._compute.per_device(selection.tokens_per_expert(chosen))
+            return split_by_logits(LOGIT_SCALE * logits, tokens > 0, band)
+        exact = allocate_for(chosen, observation, self._scenario)
+        return exact if way == "optimal" else split_by_logits(logits, exact, band)
 
 
-def split_by_logits(logits: FloatArray, loaded: BoolArray, band: float) -> FloatArray:
-    """Split the band among loaded devices in proportion to exp(LOGIT_SCALE * logit): (N, U) Hz."""
-    share = np.exp(LOGIT_SCALE * logits.astype(np.float64)) * loaded
+def decoded_price(action: NDArray[Any]) -> NDArray[Any]:
+    """Prices, in units of gate weight, that price actions from -1 to 1 mean: the same shape."""
+    return PRICE_MAX * np.square(0.5 * (action + 1.0))
+
+
+def encoded_price(price: FloatArray) -> FloatArray:
+    """Price actions that mean these prices, not negative; prices above PRICE_MAX are taken for it."""
+    return 2.0 * np.sqrt(np.minimum(price / PRICE_MAX, 1.0)) - 1.0
+
+
+def split_by_logits(logits: FloatArray, base: FloatArray | BoolArray, band: float) -> FloatArray:
+    """Split the band in proportion to base * exp(logit): (N, U) Hz; devices whose base is 0 get nothing."""
+    share = np.exp(logits.astype(np.float64)) * base
     return share * (band / share.sum(axis=-1, keepdims=True))
 
 
@@ -173,6 +194,8 @@ class DictObservation:
         limits: dict[str, tuple[float, tuple[int, ...]]] = {
             "gain_dl": (-1.0, (devices,)),
             "gain_ul": (-1.0, (devices,)),
+            "average_gain_dl": (-1.0, (devices,)),
+            "average_gain_ul": (-1.0, (devices,)),
             "gate_weights": (0.0, (scenario.traffic.tokens, model.experts)),
             "load": (0.0, (devices,)),
             "last_device_time": (0.0, (devices,)),
@@ -187,6 +210,8 @@ class DictObservation:
         scaled = {
             "gain_dl": _scaled_db(observation.gain_dl),
             "gain_ul": _scaled_db(observation.gain_ul),
+            "average_gain_dl": _scaled_db(observation.average_gain_dl),
+            "average_gain_ul": _scaled_db(observation.average_gain_ul),
             "gate_weights": np.clip(observation.gate_weights, 0.0, 1.0),
             "load": observation.load,
             "last_device_time": np.minimum(seconds, 1.0),

@@ -73,7 +73,8 @@ def gate_weights(rng: np.random.Generator, kind: str, tokens: int, experts: int)
 def observe(weights: GateArray, gain: FloatArray, load: FloatArray, gain_ul: FloatArray | None = None) -> Observation:
     """What is known of cells with (N, J, E) gate weights, (N, U) gains of both links, and (N, U) loads."""
     layer = np.zeros(len(weights), dtype=np.int64)
-    return Observation(gain, gain if gain_ul is None else gain_ul, weights, load, np.zeros_like(load), layer)
+    uplink = gain if gain_ul is None else gain_ul
+    return Observation(gain, uplink, weights, load, np.zeros_like(load), layer, gain, uplink)
 
 
 def tiny_scenario(rng: np.random.Generator) -> Scenario:

@@ -18,7 +18,8 @@ DEVICES, TOKENS = 8, 64
 def observe(last_device_time, seed=0, num_envs=1):
     weights = np.random.default_rng(seed).dirichlet(np.full(8, 0.5), (num_envs, TOKENS))
     nothing = np.zeros((num_envs, DEVICES))
-    return Observation(nothing, nothing, weights, nothing, last_device_time, np.zeros(num_envs, dtype=int))
+    layer = np.zeros(num_envs, dtype=int)
+    return Observation(nothing, nothing, weights, nothing, last_device_time, layer, nothing, nothing)
 
 
 def fresh(**options):

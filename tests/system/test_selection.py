@@ -47,7 +47,7 @@ def test_memory_layout_does_not_matter():
 
 def test_routed_is_top_k_unless_known():
     weights, nothing = gates(), np.zeros((3, 3))
-    fields = nothing, nothing, weights, nothing, nothing, np.zeros(3, dtype=int)
+    fields = nothing, nothing, weights, nothing, nothing, np.zeros(3, dtype=int), nothing, nothing
     np.testing.assert_array_equal(selection.routed(Observation(*fields), 2), selection.top_k(weights, 2))
     known = np.ones(weights.shape, dtype=bool)
     assert selection.routed(Observation(*fields, routed=known), 2) is known

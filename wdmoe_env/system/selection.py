@@ -17,7 +17,8 @@ from wdmoe_env.interface import BoolArray, FloatArray, GateArray, IntArray, Obse
 Array = TypeVar("Array", bound=np.generic)
 
 Candidates = Literal["top-k", "all"]
-PRICE_LEVELS: Final = (0.045, 0.08, 0.125, 0.18, 0.245, 0.32)
+PRICE_LEVELS: Final = (0.015, 0.03, 0.055, 0.08, 0.105, 0.135, 0.17, 0.21, 0.27, 0.36, 0.48)
+"""Prices at which plain routing is summed up: finest where most tokens' second weights lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,8 @@ class PlainSums:
     """What plain top-K routing asks of each expert.
 
     Attributes:
-        table: (N, 2 + L, E): the tokens of each expert, the sum of their gate weights, and then how many of them have
-            a gate weight of at most each of the L `PRICE_LEVELS`.
+        table: (N, 2 + 2 L, E): the tokens of each expert, the sum of their gate weights, then how many of them have a
+            gate weight of at most each of the L `PRICE_LEVELS`, and then the sums of those weights.
     """
 
     table: FloatArray
@@ -99,8 +100,10 @@ def plain_sums(gate_weights: GateArray, routed: BoolArray) -> PlainSums:
     ones = np.ones(kept.shape[2], dtype=kept.dtype)
     tokens = tokens_per_expert(routed)
     others = kept.shape[2] - tokens
-    cheap = [(kept <= price).astype(np.float32) @ ones - others for price in PRICE_LEVELS]
-    return PlainSums(np.stack([tokens, kept @ ones, *cheap], axis=1, dtype=np.float64))
+    cheap = [kept <= price for price in PRICE_LEVELS]
+    count = [(marked.astype(np.float32) @ ones) - others for marked in cheap]
+    lost = [(kept * marked) @ ones for marked in cheap]
+    return PlainSums(np.stack([tokens, kept @ ones, *count, *lost], axis=1, dtype=np.float64))
 
 
 def plain(observation: Observation, k: int) -> PlainSums:
