@@ -61,9 +61,9 @@ def start(plan: Plan, seeds: Sequence[int], path: Path, console: Console, jobs: 
     plans = [replace(plan, seed=seed) for seed in seeds]
     parent.check_unused()
     # Built once here, so that a plan that cannot be built starts no process and leaves no folder behind.
-    config = configuration(Trainer(plans[0], parent, console))
-    parent.create({**config, "seeds": list(seeds)}, SEEDS)
-    return _train(path, {**config, "seeds": list(seeds)}, plan, console, at_once)
+    config = {**configuration(Trainer(plans[0], parent, console)), "seeds": list(seeds)}
+    parent.create(config, SEEDS)
+    return _train(path, config, plan, console, at_once)
 
 
 def is_set(path: Path) -> bool:
