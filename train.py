@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Before NumPy is loaded: runs side by side would wait for each other's threads.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import sys
 import time
 from dataclasses import dataclass, field
@@ -27,14 +32,18 @@ class Options:
     """Environment steps to train for, all environments together; the last update is finished."""
     num_envs: int = 256
     """Cells that are simulated side by side."""
-    seed: int = 0
-    """Seed of the cells, the network's weights and the exploration."""
+    seed: int | None = None
+    """Seed of the cells, the network's weights and the exploration; default: 0."""
+    seeds: str | None = None
+    """Several seeds, such as 0-4 or 0,2,5-7: a run for each, side by side, in RUN_DIR/seed-0 and so on."""
+    jobs: int | None = None
+    """Runs of --seeds that are trained at once; default: one for each core that this process may use."""
     wandb: Literal["offline", "online", "disabled"] = "offline"
     """Where to log: offline keeps the log in the run directory and prints the command that uploads it."""
     run_dir: Path | None = None
-    """New directory for the run; default: runs/SCENARIO-ALGO-SEED-TIME."""
+    """New directory for the run; default: runs/SCENARIO-ALGO-SEED-TIME, without SEED for --seeds."""
     resume: Path | None = None
-    """Go on with the run in this directory, as it was started; other options are not looked at."""
+    """Go on with the run or the seeds in this directory, as started; other options but --jobs are not looked at."""
     evaluate_every: int = 100_000
     """Steps between evaluations on validation episodes."""
     evaluate_episodes: int = 32
@@ -63,18 +72,25 @@ def main(options: Options) -> int:
 
 
 def _run(options: Options, console: Console) -> int:
-    from agents import runs
+    from agents import runs, seeds
     from wdmoe_env import load_scenario
 
     if options.resume is not None:
         if options.run_dir is not None:
             raise ValueError("--run-dir and --resume are given, expected one of them: a resumed run keeps its place")
         scenario = load_scenario(options.scenario) if options.scenario else None
+        if seeds.is_set(options.resume):
+            return seeds.resume(options.resume, console, scenario, options.jobs)
         return runs.resume(options.resume, console, scenario)
     plan = _plan(options)
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    default = Path("runs") / f"{plan.scenario.name}-{options.algo}-{options.seed}-{stamp}"
-    return runs.start(plan, options.run_dir or default, console)
+    if options.seeds is None:
+        default = Path("runs") / f"{plan.scenario.name}-{options.algo}-{plan.seed}-{stamp}"
+        return runs.start(plan, options.run_dir or default, console)
+    if options.seed is not None:
+        raise ValueError("--seed and --seeds are given, expected one of them")
+    default = Path("runs") / f"{plan.scenario.name}-{options.algo}-{stamp}"
+    return seeds.start(plan, seeds.parse_seeds(options.seeds), options.run_dir or default, console, options.jobs)
 
 
 def _plan(options: Options) -> Plan:
@@ -90,7 +106,7 @@ def _plan(options: Options) -> Plan:
         hyperparameters=hyperparameters(options.algo, scenario.name, **replaced),
         timesteps=options.timesteps,
         num_envs=options.num_envs,
-        seed=options.seed,
+        seed=options.seed or 0,
         wandb=options.wandb,
         evaluate_every=options.evaluate_every,
         evaluate_episodes=options.evaluate_episodes,

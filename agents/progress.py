@@ -1,20 +1,34 @@
-"""The progress bar of a training run."""
+"""Progress bars: of one training run, and of several side by side."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from time import monotonic
 from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+SAY_EVERY_S = 60.0
+"""Seconds between lines about runs, where there is no terminal to draw bars in."""
+
+
+def best_text(reward: float | None) -> str:
+    """The best validation reward so far, in words."""
+    return "" if reward is None else f"best validation reward {reward:.4f}"
+
+
+def _progress(console: Console, disable: bool = False) -> Progress:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, TextColumn("{task.fields[note]}"), console=console, disable=disable)
 
 
 class ProgressBar:
     """Steps done of steps planned, the time that remains, and a note."""
 
     def __init__(self, console: Console, name: str, total: int) -> None:
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        self._progress = Progress(*columns, TextColumn("{task.fields[note]}"), console=console)
+        self._progress = _progress(console)
         self._task = self._progress.add_task(escape(name), total=total, note="")
 
     def show(self, done: int, note: str) -> None:
@@ -22,6 +36,49 @@ class ProgressBar:
         self._progress.update(self._task, completed=done, note=note)
 
     def __enter__(self) -> ProgressBar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+class ProgressRows:
+    """A bar for each of several runs; a plain line for each now and then where the console is no terminal."""
+
+    def __init__(self, console: Console, names: Iterable[str], total: int) -> None:
+        self._console, self._total = console, total
+        self._progress = _progress(console, disable=not console.is_terminal)
+        self._tasks: dict[str, TaskID] = {
+            name: self._progress.add_task(escape(name), total=total, start=False, note="waiting") for name in names
+        }
+        self._said = dict.fromkeys(self._tasks, monotonic())
+
+    def start(self, name: str, done: int) -> None:
+        """A run starts, with steps that were done before."""
+        self._progress.update(self._tasks[name], completed=done, note="")
+        self._progress.start_task(self._tasks[name])
+
+    def show(self, name: str, done: int, note: str) -> None:
+        """Move a bar."""
+        self._progress.update(self._tasks[name], completed=done, note=note)
+        if not self._console.is_terminal and monotonic() - self._said[name] > SAY_EVERY_S:
+            self._said[name] = monotonic()
+            self.say(f"{name}: {done:,} of {self._total:,} steps; {note}")
+
+    def end(self, name: str, done: int, note: str) -> None:
+        """A run has ended."""
+        self._progress.update(self._tasks[name], completed=done, note=note)
+        self._progress.stop_task(self._tasks[name])
+        self.say(f"{name}: {done:,} of {self._total:,} steps; {note}")
+
+    def say(self, text: str) -> None:
+        """Print a line, above the bars."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> ProgressRows:
         self._progress.start()
         return self
 

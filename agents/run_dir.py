@@ -19,9 +19,11 @@ from typing import Any
 from torch import Tensor
 
 from agents.storage import StorageError, load_folder, save_folder, tidy, write_text
-from agents.table import append_row, count_rows, keep_rows
+from agents.table import append_row, count_rows, keep_rows, last_number, numbers
 
 CONFIG, METRICS, EVALUATIONS = "config.json", "metrics.csv", "evaluations.csv"
+SEEDS = "seeds.json"
+"""What a folder of runs has in the place of `CONFIG`, see `agents.seeds`."""
 STEM = "state"
 KEPT_CHECKPOINTS = 2
 
@@ -37,8 +39,8 @@ class RunDir:
         """What the run is called."""
         return self.path.resolve().name
 
-    def create(self, config: Mapping[str, Any]) -> None:
-        """Start the directory.
+    def create(self, config: Mapping[str, Any], file: str = CONFIG) -> None:
+        """Start the directory with the file that says what for.
 
         Raises:
             StorageError: it is already used, or cannot be written.
@@ -46,7 +48,7 @@ class RunDir:
         self.check_unused()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_text(self.path / CONFIG, json.dumps(config, indent=1))
+            write_text(self.path / file, json.dumps(config, indent=1))
         except OSError as error:
             raise StorageError(f"run directory {self.path} cannot be written: {error.strerror}") from error
 
@@ -54,11 +56,13 @@ class RunDir:
         """Raise a StorageError if the directory holds something already, or cannot be looked at."""
         path = self.path
         try:
-            used = path.exists() and (not path.is_dir() or any(path.iterdir()))
+            # A process that was killed before there was anything leaves at most a part of its first file.
+            used = path.exists() and (not path.is_dir() or any(not _is_part(entry) for entry in path.iterdir()))
         except OSError as error:
             raise StorageError(f"run directory {path} cannot be written: {error.strerror}") from error
         if used:
-            advice = f", or go on with --resume {path}" if (path / CONFIG).is_file() else ""
+            resumable = any((path / name).is_file() for name in (CONFIG, SEEDS))
+            advice = f", or go on with --resume {path}" if resumable else ""
             raise StorageError(f"run directory {path} is already used: choose another{advice}")
 
     def discard(self) -> None:
@@ -71,18 +75,22 @@ class RunDir:
         Raises:
             StorageError: there is no run here, or its configuration is broken.
         """
-        path = self.path / CONFIG
+        return read_config(self.path / CONFIG)
+
+    def finished(self) -> bool:
+        """Whether the newest checkpoint is the run's end; no, where it cannot be read."""
         try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise StorageError(
-                f"{path} cannot be read: {error.strerror}; expected the run directory of train.py"
-            ) from error
-        except (ValueError, RecursionError) as error:
-            raise StorageError(f"{path} is broken: {error}") from error
-        if not isinstance(config, dict):
-            raise StorageError(f"{path} holds a {type(config).__name__}, expected a run's configuration")
-        return config
+            return any(load_folder(newest, STEM)[1].get("finished") for newest in self.checkpoints()[-1:])
+        except StorageError:
+            return False
+
+    def steps(self) -> int:
+        """Steps of the last update, as the tables tell while somebody trains here."""
+        return int(last_number(self.path / METRICS))
+
+    def best_reward(self) -> float | None:
+        """Best validation reward so far."""
+        return max(numbers(self.path / EVALUATIONS, "reward"), default=None)
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
@@ -99,21 +107,22 @@ class RunDir:
         for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
             shutil.rmtree(old, ignore_errors=True)
 
-    def load_checkpoint(self) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
-        """Read the newest checkpoint: its folder, tensors and data.
+    def load_checkpoint(self) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
+        """Read the newest checkpoint: its folder, tensors and data; None where none was saved yet.
 
         Raises:
-            StorageError: there is none, or it is broken; then the message tells how to go on from the one before.
+            StorageError: it is broken; the message tells how to go on from the one before.
         """
         for parent in (self.path, self.path / "checkpoints"):
             tidy(parent)
         found = self.checkpoints()
         if not found:
-            raise StorageError(f"{self.path} holds no checkpoint: it ended before one was saved; start it anew")
+            return None
         try:
             return found[-1], *load_folder(found[-1], STEM)
         except StorageError as error:
-            advice = f"delete {found[-1]} to go on from {found[-2].name}" if len(found) > 1 else "there is no older one"
+            before = found[-2].name if len(found) > 1 else "the start, as there is no older one"
+            advice = f"delete {found[-1]} to go on from {before}"
             raise StorageError(f"{error}; {advice}") from error
 
     def append(self, table: str, row: Mapping[str, Any]) -> None:
@@ -124,3 +133,26 @@ class RunDir:
         """Drop rows that were written after the checkpoint, which a resumed run will write again."""
         for name in (METRICS, EVALUATIONS):
             keep_rows(self.path / name, int(rows[name]))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a file that says what was started.
+
+    Raises:
+        StorageError: it is missing or broken.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be read: {error.strerror}; expected the run directory of train.py"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise StorageError(f"{path} is broken: {error}") from error
+    if not isinstance(config, dict):
+        raise StorageError(f"{path} holds a {type(config).__name__}, expected a run's configuration")
+    return config
+
+
+def _is_part(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".json.part")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from agents.lock import locked
 from agents.plan import Plan, plan_from
 from agents.run_dir import CONFIG, RunDir
 from agents.scenarios import scenario_difference
@@ -31,28 +33,35 @@ def start(plan: Plan, path: Path, console: Console) -> int:
     with Stop().listening() as stop:
         trainer = Trainer(plan, run, console)
         # Only now: a plan that cannot be built leaves no directory behind.
-        run.create({**trainer.config(), "command": shlex.join(["python", *sys.argv])})
-        try:
-            trainer.track()
-        except TrackingError:
-            run.discard()
-            raise
-        return trainer.train(stop)
+        run.create(configuration(trainer))
+        with locked(path / CONFIG):
+            try:
+                trainer.track()
+            except TrackingError:
+                run.discard()
+                raise
+            return trainer.train(stop)
+
+
+def configuration(trainer: Trainer) -> dict[str, Any]:
+    """What `config.json` keeps: the plan, with what it is carried out, and the command that asked for it."""
+    return {**trainer.config(), "command": shlex.join(["python", *sys.argv])}
 
 
 def resume(path: Path, console: Console, scenario: Scenario | None = None) -> int:
-    """Go on with the run in a directory; a scenario, if one is given, must be the run's own.
+    """Go on with the run in a directory; one without a checkpoint starts over.
+
+    A scenario, if one is given, must be the run's own.
 
     Raises:
-        StorageError: there is no run, its checkpoint is missing or broken, or the scenario is another one.
+        StorageError: there is no run, its checkpoint is broken, the scenario is another one, or it is being trained.
         TrackingError: Weights & Biases does not start.
         ValueError: training diverged.
     """
     run = RunDir(path)
     plan = plan_from(run.config(), path / CONFIG)
-    if scenario is not None and (difference := scenario_difference(plan.scenario, scenario)):
-        raise StorageError(f"{path} was started with another scenario: {difference}")
-    with Stop().listening() as stop:
+    check_scenario(plan, path, scenario)
+    with locked(path / CONFIG), Stop().listening() as stop:
         trainer = Trainer(plan, run, console)
         trainer.restore()
         if trainer.finished:
@@ -61,3 +70,9 @@ def resume(path: Path, console: Console, scenario: Scenario | None = None) -> in
         trainer.say(f"resuming {path} at {trainer.steps:,} of {plan.timesteps:,} steps")
         trainer.track()
         return trainer.train(stop)
+
+
+def check_scenario(plan: Plan, path: Path, scenario: Scenario | None) -> None:
+    """Raise a StorageError if a scenario is given that is not the one that `path` was started with."""
+    if scenario is not None and (difference := scenario_difference(plan.scenario, scenario)):
+        raise StorageError(f"{path} was started with another scenario: {difference}")

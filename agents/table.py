@@ -12,6 +12,9 @@ from typing import Any
 
 from agents.storage import StorageError, write_text
 
+TAIL = 1 << 16
+"""Bytes in which the last row of a table surely lies."""
+
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
     """Append a row; columns that the table does not have yet are added to it.
@@ -46,6 +49,24 @@ def keep_rows(path: Path, count: int) -> None:
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[: count + 1]
         write_text(path, "".join(line for line in lines if line.endswith("\n")))
+
+
+def last_number(path: Path) -> float:
+    """The first cell of the last complete row; 0 where there is none. Only the end of a long table is read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - TAIL, 0))
+            return float(file.read().split(b"\n")[-2].split(b",")[0])
+    except (FileNotFoundError, IndexError, ValueError):
+        return 0.0
+
+
+def numbers(path: Path, column: str) -> list[float]:
+    """A column's numbers in all complete rows; none where there is no file."""
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8").rpartition("\n")[0]
+    return [float(row[column]) for row in csv.DictReader(io.StringIO(text)) if row.get(column)]
 
 
 def _columns(path: Path) -> list[str]:

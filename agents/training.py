@@ -14,7 +14,7 @@ from agents import tracking
 from agents.build import build, chunk_size
 from agents.plan import Plan
 from agents.policy import BEST, TrainedPolicy, save_policy
-from agents.progress import ProgressBar
+from agents.progress import ProgressBar, best_text
 from agents.run_dir import EVALUATIONS, METRICS, RunDir
 from agents.scenarios import saved_scenario, scenario_difference
 from agents.state import full_state, restore
@@ -153,12 +153,16 @@ class Trainer:
         self.run.save_checkpoint(self.steps, tensors, data)
 
     def restore(self) -> None:
-        """Go on from the newest checkpoint.
+        """Go on from the newest checkpoint, or from nothing where none was saved yet.
 
         Raises:
-            StorageError: there is none, it is broken, or it is of another scenario or version.
+            StorageError: it is broken, or it is of another scenario or version.
         """
-        folder, tensors, data = self.run.load_checkpoint()
+        if (checkpoint := self.run.load_checkpoint()) is None:
+            self.say(f"{self.run.path} holds no checkpoint: training starts at its first step")
+            self.run.rewind({METRICS: 0, EVALUATIONS: 0})
+            return
+        folder, tensors, data = checkpoint
         saved = saved_scenario(data.get("scenario"), str(folder))
         if difference := scenario_difference(saved, self.plan.scenario):
             raise StorageError(f"checkpoint {folder} is of another scenario: {difference}")
@@ -182,4 +186,4 @@ class Trainer:
             self.say(f"stopped by {stop.reason} after {self.steps:,} steps; checkpoint saved; {advice}")
 
     def _best_text(self) -> str:
-        return "" if self.best is None else f"best validation reward {self.best:.4f}"
+        return best_text(self.best)

@@ -11,7 +11,7 @@ from rich.console import Console
 from saved import DATA, TENSORS
 from shared_fixtures import tiny, tiny_file  # noqa: F401 - fixtures
 
-from agents import training
+from agents import side_by_side, training
 from agents.plan import Plan
 from agents.settings import hyperparameters
 from agents.storage import save_folder
@@ -24,6 +24,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "ppo": {"width": 8, "rollout": 32, "batch_size": 16, "n_epochs": 2},
     "sac": {"width": 8, "buffer_size": 4096, "learning_starts": 2100, "batch_size": 16, "gradient_steps": 1},
 }
+FAKE = """
+import os, signal, sys, time
+from pathlib import Path
+run = Path(sys.argv[2])
+seed = int(run.name.removeprefix("seed-"))
+"""
 
 
 @pytest.fixture
@@ -71,3 +77,18 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 def folder(tmp_path: Path) -> Path:
     save_folder(tmp_path / "best", "policy", TENSORS, DATA)
     return tmp_path / "best"
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Replace train.py by a script that knows `run`, its run's folder, and `seed`."""
+
+    def install(code: str) -> None:
+        head = (
+            "import os, signal, sys, time\nfrom pathlib import Path\nrun = Path(sys.argv[2])\nseed = int(run.name[5:])"
+        )
+        script = tmp_path / "fake.py"
+        script.write_text(f"{head}\n{code}\n")
+        monkeypatch.setattr(side_by_side, "TRAIN", script)
+
+    return install

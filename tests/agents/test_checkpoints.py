@@ -39,11 +39,7 @@ def test_another_scenario_is_refused(make_plan: Make, tmp_path: Path, console: C
         runs.resume(tmp_path / "run", console)
 
 
-def test_no_checkpoint_and_no_run(make_plan: Make, tmp_path: Path, console: Console) -> None:
-    run = tmp_path / "run"
-    RunDir(run).create(make_plan().as_json())
-    with pytest.raises(StorageError, match="run holds no checkpoint: it ended before one was saved"):
-        runs.resume(run, console)
+def test_no_run(tmp_path: Path, console: Console) -> None:
     with pytest.raises(StorageError, match=r"nothing/config\.json cannot be read: No such file.*expected the run dir"):
         runs.resume(tmp_path / "nothing", console)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from run_files import assert_same_run, table, text
 
 from agents import runs, training
 from agents.plan import Plan
+from agents.run_dir import RunDir
+from agents.storage import StorageError
 
 Make = Callable[..., Plan]
 
@@ -42,6 +45,9 @@ def test_resumed_equals_uninterrupted(
     assert runs.resume(halves, console) == 0
     assert f"resuming {halves} at {chunks * plan.timesteps // 4:,} of" in text(console)
     assert_same_run(whole, halves)
+    checkpoint = RunDir(halves).load_checkpoint()
+    assert checkpoint is not None
+    assert ("state.buffer.observations" in checkpoint[1]) == (algorithm == "sac")
     assert len(table(whole / "metrics.csv")) == 4
     assert len(table(whole / "evaluations.csv")) == 5
 
@@ -79,6 +85,30 @@ def test_killed_after_a_checkpoint(make_plan: Make, tmp_path: Path, console: Con
     assert len(table(killed / "evaluations.csv")) == 3
     assert runs.resume(killed, console) == 0
     assert_same_run(whole, killed)
+
+
+def test_killed_before_the_first_checkpoint(
+    make_plan: Make, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, (whole, killed) = make_plan(), (tmp_path / "whole", tmp_path / "killed")
+    runs.start(plan, whole, console)
+    calls, real = iter(range(100)), training.Trainer._chunk
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Trainer, "_chunk", lambda self: sys.exit("killed") if next(calls) == 2 else real(self))
+        with pytest.raises(SystemExit):
+            runs.start(plan, killed, console)
+    assert RunDir(killed).checkpoints() == []
+    assert len(table(killed / "evaluations.csv")) == 3
+    assert runs.resume(killed, console) == 0
+    assert f"{killed} holds no checkpoint: training starts at its first step" in text(console)
+    assert_same_run(whole, killed)
+
+
+def test_killed_before_the_configuration_was_written(make_plan: Make, tmp_path: Path, console: Console) -> None:
+    (tmp_path / ".config.json.part").write_text('{"algo')
+    with pytest.raises(StorageError, match=r"config\.json cannot be read"):
+        runs.resume(tmp_path, console)
+    assert runs.start(make_plan(), tmp_path, console) == 0
 
 
 def test_stopped_before_the_first_step(make_plan: Make, tmp_path: Path, console: Console, monkeypatch: Any) -> None:

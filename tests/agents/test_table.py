@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agents.storage import StorageError
-from agents.table import append_row, count_rows, keep_rows
+from agents.table import append_row, count_rows, keep_rows, last_number, numbers
 
 
 def test_rows_and_new_columns(tmp_path: Path) -> None:
@@ -55,3 +55,16 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: dict[st
     monkeypatch.undo()
     assert path.read_text() == "step,a\n1,2\n"
     assert [child.name for child in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_numbers_of_a_table_that_grows(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    assert (last_number(path), numbers(path, "a")) == (0.0, [])
+    for written, last, column in (
+        ("step,a\n", 0.0, []),
+        ("step,a\n32,0.5", 0.0, []),
+        ("step,a\n32,0.5\n64,\n96,0.25\n128,0.", 96.0, [0.5, 0.25]),
+        ("step,a\n" + "32,0.5\n" * 20_000 + "64,0.5\n", 64.0, [0.5] * 20_001),
+    ):
+        path.write_text(written)
+        assert (last_number(path), numbers(path, "a")) == (last, column)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -18,7 +17,6 @@ import train
 from agents import runs
 from agents.plan import Plan
 from agents.run_dir import RunDir
-from agents.storage import load_folder
 
 ROOT = Path(train.__file__).parent
 SMALL = ("--num-envs", "4", "--wandb", "disabled", "--evaluate-episodes", "2", "--checkpoint-every", "64")
@@ -131,23 +129,6 @@ def test_signals(tmp_path: Path, tiny_file: Path, console: Console, number: sign
     assert runs.resume(run, console) == 0
     assert int(RunDir(run).checkpoints()[-1].name) == steps + 64
     agents.load(run)
-
-
-def test_killed(tmp_path: Path, tiny_file: Path, console: Console) -> None:
-    run = tmp_path / "run"
-    process = started(run, tiny_file)
-    time.sleep(random.uniform(0.0, 0.5))
-    process.kill()
-    process.communicate(timeout=60)
-    for folder in RunDir(run).checkpoints():
-        load_folder(folder, "state")
-    agents.load(run)
-    _, _, data = RunDir(run).load_checkpoint()
-    steps = int(data["state"]["counters"]["num_timesteps"])
-    shortened(run, steps + 64)
-    assert runs.resume(run, console) == 0
-    rows = (run / "metrics.csv").read_text().splitlines()[1:]
-    assert [int(row.split(",")[0]) for row in rows] == list(range(32, steps + 65, 32))
 
 
 def test_plan_of_the_options(tiny_file: Path, make_plan: Callable[..., Plan]) -> None:
