@@ -41,6 +41,8 @@ class Options:
     """Validation episodes in each evaluation."""
     checkpoint_every: int = 250_000
     """Steps between checkpoints."""
+    warm_start: Literal["none", "price"] = "none"
+    """What the actor imitates before it learns: price, the baseline of that name."""
     set: Annotated[dict[str, float], tyro.conf.arg(metavar="KEY VALUE")] = field(default_factory=dict)
     """Hyperparameters to replace, e.g. --set gamma 0.5 batch_size 512."""
 
@@ -95,6 +97,7 @@ def _plan(options: Options) -> Plan:
         evaluate_every=options.evaluate_every,
         evaluate_episodes=options.evaluate_episodes,
         checkpoint_every=options.checkpoint_every,
+        warm_start=options.warm_start,
     )
 
 

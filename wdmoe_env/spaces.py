@@ -154,6 +154,11 @@ class PriceAction:
             chosen, split_by_logits(values[:, self._devices :], tokens > 0, self._scenario.radio.bandwidth_hz)
         )
 
+    @staticmethod
+    def encode(price: FloatArray) -> NDArray[np.float32]:
+        """The values that mean (N, U) prices, the first U of an action; prices above 0.5 become 1, its highest."""
+        return (2.0 * np.sqrt(np.clip(price, 0.0, PRICE_MAX) / PRICE_MAX) - 1.0).astype(np.float32)
+
 
 def split_by_logits(logits: FloatArray, loaded: BoolArray, band: float) -> FloatArray:
     """Split the band among loaded devices in proportion to exp(LOGIT_SCALE * logit): (N, U) Hz."""
