@@ -50,6 +50,10 @@ class Options:
     """Validation episodes in each evaluation."""
     checkpoint_every: int = 250_000
     """Steps between checkpoints."""
+    bandwidth: Literal["optimal", "learned", "residual"] | None = None
+    """How price actions split the band, in the place of what the scenario sets."""
+    warm_start: Literal["none", "price"] = "none"
+    """What the actor imitates before it learns: price, the baseline of that name."""
     set: Annotated[dict[str, float], tyro.conf.arg(metavar="KEY VALUE")] = field(default_factory=dict)
     """Hyperparameters to replace, e.g. --set gamma 0.5 batch_size 512."""
 
@@ -98,12 +102,13 @@ def _plan(options: Options) -> Plan:
     from agents.settings import hyperparameters
     from wdmoe_env import load_scenario
 
-    scenario = load_scenario(options.scenario or "paper")
+    way = {} if options.bandwidth is None else {"bandwidth": options.bandwidth}
+    scenario = load_scenario(options.scenario or "paper", **way)
     replaced = {name: int(value) if value.is_integer() else value for name, value in options.set.items()}
     return Plan(
         algorithm=options.algo,
         scenario=scenario,
-        hyperparameters=hyperparameters(options.algo, scenario.name, **replaced),
+        hyperparameters=hyperparameters(options.algo, scenario.name, options.warm_start, **replaced),
         timesteps=options.timesteps,
         num_envs=options.num_envs,
         seed=options.seed or 0,
@@ -111,6 +116,7 @@ def _plan(options: Options) -> Plan:
         evaluate_every=options.evaluate_every,
         evaluate_episodes=options.evaluate_episodes,
         checkpoint_every=options.checkpoint_every,
+        warm_start=options.warm_start,
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from agents.scenarios import saved_scenario
-from agents.settings import Algorithm
+from agents.settings import Algorithm, WarmStart
 from agents.storage import StorageError
 from agents.tracking import WandbMode
 from wdmoe_env.scenario import Scenario
@@ -31,9 +31,10 @@ class Plan:
         evaluate_every: steps between evaluations.
         evaluate_episodes: validation episodes in each.
         checkpoint_every: steps between checkpoints.
+        warm_start: what the actor imitates before it learns: nothing, or the baseline `price`.
 
     Raises:
-        ValueError: a count is below 1, or the seed is out of range.
+        ValueError: a count is below 1, the seed is out of range, or the warm start is unknown.
     """
 
     algorithm: Algorithm
@@ -46,6 +47,7 @@ class Plan:
     evaluate_every: int = 100_000
     evaluate_episodes: int = 32
     checkpoint_every: int = 250_000
+    warm_start: WarmStart = "none"
 
     def __post_init__(self) -> None:
         for name in COUNTS:
@@ -53,6 +55,9 @@ class Plan:
                 raise ValueError(f"{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed is {self.seed}, expected a number from 0 to {2**32 - 1}")
+        if self.warm_start not in get_args(WarmStart):
+            expected = ", ".join(get_args(WarmStart))
+            raise ValueError(f"warm-start is {self.warm_start!r}, expected one of {expected}")
 
     def as_json(self) -> dict[str, Any]:
         """Fit for config.json."""

@@ -32,8 +32,13 @@ RANGES: Final[dict[str, tuple[float, float]]] = {
 """Least and greatest value of a hyperparameter, both allowed."""
 
 
-def hyperparameters(algorithm: Algorithm, scenario_name: str, **overrides: Any) -> dict[str, Any]:
-    """Defaults of the algorithm, then the scenario's own, then `overrides`.
+WarmStart = Literal["none", "price"]
+
+
+def hyperparameters(
+    algorithm: Algorithm, scenario_name: str, warm_start: WarmStart = "none", **overrides: Any
+) -> dict[str, Any]:
+    """Defaults of the algorithm, then the scenario's own, those for a warm start if there is one, then `overrides`.
 
     Raises:
         ValueError: the algorithm or a key is unknown, or a value is of the wrong type or out of range.
@@ -42,7 +47,8 @@ def hyperparameters(algorithm: Algorithm, scenario_name: str, **overrides: Any) 
         raise ValueError(f"algo is {algorithm!r}, expected one of {', '.join(get_args(Algorithm))}")
     table = yaml.safe_load((FOLDER / f"{algorithm}.yaml").read_text(encoding="utf-8"))
     known = table["default"]
-    settings = {**known, **table.get(scenario_name, {}), **overrides}
+    warm = {} if warm_start == "none" else table["warm_start"]
+    settings = {**known, **table.get(scenario_name, {}), **warm, **overrides}
     if unknown := sorted(set(settings) - set(known)):
         raise ValueError(f"unknown hyperparameter {unknown[0]!r} of {algorithm}, expected one of {', '.join(known)}")
     for name, value in settings.items():

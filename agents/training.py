@@ -12,6 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents import tracking
 from agents.build import build, chunk_size
+from agents.divergence import check_finite
 from agents.plan import Plan
 from agents.policy import BEST, TrainedPolicy, save_policy
 from agents.progress import ProgressBar, best_text
@@ -23,21 +24,24 @@ from agents.storage import StorageError
 from agents.tree import flatten, unflatten
 from agents.validation import validate
 from agents.vec_env import WDMoEVecEnv
+from agents.warm_start import warm_start
 from wdmoe_env.provenance import git_revision, versions
 from wdmoe_env.simulator import Simulator
 
 
-class DivergedError(ValueError):
-    """Learning ended in weights that are not finite."""
-
-
 class Trainer:
-    """One training run, from a plan and a directory to a trained policy."""
+    """One training run, from a plan and a directory to a trained policy.
 
-    def __init__(self, plan: Plan, run: RunDir, console: Console) -> None:
-        self.plan, self.run, self._console = plan, run, console
+    `evaluated` is called after each evaluation with the steps that are done and the validation reward.
+    """
+
+    def __init__(
+        self, plan: Plan, run: RunDir, console: Console, evaluated: Callable[[int, float], None] = lambda *_: None
+    ) -> None:
+        self.plan, self.run, self._console, self._evaluated = plan, run, console, evaluated
         self.best: float | None = None
         self.finished = False
+        self._warm = plan.warm_start == "none"
         self.env = WDMoEVecEnv(plan.scenario, plan.num_envs)
         self.model: BaseAlgorithm = build(plan.algorithm, self.env, plan.hyperparameters, plan.seed, self.progress)
         self._validation = Simulator(plan.scenario, plan.evaluate_episodes, "validation")
@@ -77,6 +81,8 @@ class Trainer:
     def train(self, stop: Stop) -> int:
         """Train to the end of the plan, or until asked to stop. Returns the process's exit status."""
         try:
+            if not self._warm:
+                self._warm_start(stop)
             self._learn(stop)
             if self.steps >= self.plan.timesteps:
                 self._evaluate()
@@ -87,6 +93,19 @@ class Trainer:
             raise
         self._conclude(stop)
         return 0 if self.finished else stop.status
+
+    def _warm_start(self, stop: Stop) -> None:
+        """Imitate before learning, see what it brought, and save, so that it need not be done again."""
+        found = warm_start(self.model.policy, self.plan, self._console, stop)
+        if found is None:
+            return
+        self._warm = True
+        check_finite(self.model)
+        self._tracker.log({"warm_start/error_before": found.before, "warm_start/error": found.after}, self.steps)
+        self._try(self._evaluate)
+        self._next["evaluate"] = self.plan.evaluate_every
+        self._try(self.save)
+        self.say(f"warm start: error of the actions {found.before:.3f} to {found.after:.3f}; {self._best_text()}")
 
     def _learn(self, stop: Stop) -> None:
         with ProgressBar(self._console, self.run.name, self.plan.timesteps) as bar:
@@ -114,20 +133,14 @@ class Trainer:
         try:
             self.model.learn(chunk_size(self.model), reset_num_timesteps=False, log_interval=None)  # type: ignore[arg-type]
         except ValueError as error:
-            self._check_finite(error)
+            check_finite(self.model, error)
             raise
-        self._check_finite()
+        check_finite(self.model)
         values = {f"rollout/{name}": value for name, value in self.env.pop_metrics().items()}
         values |= {name: float(value) for name, value in self.model.logger.name_to_value.items()}
         values["time/steps_per_second"] = (self.steps - before) / (time.perf_counter() - start)
         self._tracker.log(values, self.steps)
         self._try(lambda: self.run.append(METRICS, {"timesteps": self.steps, **values}))
-
-    def _check_finite(self, cause: Exception | None = None) -> None:
-        if not all(bool(torch.isfinite(weights).all()) for weights in self.model.policy.parameters()):
-            raise DivergedError(
-                f"training diverged before {self.steps:,} steps: weights are not finite; choose a lower learning_rate"
-            ) from cause
 
     def _evaluate(self) -> None:
         """Run validation episodes without exploring; keep the policy if it is the best so far."""
@@ -138,6 +151,7 @@ class Trainer:
             width = int(self.plan.hyperparameters["width"])
             save_policy(self.run.path / BEST, self.plan.algorithm, self.model.policy, width, self.plan.scenario)
             self.best = values["reward"]
+        self._evaluated(self.steps, values["reward"])
 
     def save(self) -> None:
         """Save a checkpoint."""
@@ -147,6 +161,7 @@ class Trainer:
             "best": self.best,
             "next": self._next,
             "finished": self.finished,
+            "warm": self._warm,
             "wandb_id": self._wandb_id,
             "scenario": self.plan.scenario.model_dump(mode="json"),
         }
@@ -169,7 +184,7 @@ class Trainer:
         try:
             restore(self.model, self.env, unflatten(data["state"], tensors))
             self.best, self._next, self.finished = data["best"], data["next"], data["finished"]
-            self._wandb_id = data["wandb_id"]
+            self._warm, self._wandb_id = data["warm"], data["wandb_id"]
             self.run.rewind(data["rows"])
         except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise StorageError(f"checkpoint {folder} does not fit this run: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import get_args
 
 from baselines.joint.prices import find_prices
@@ -9,9 +10,22 @@ from baselines.joint.problem import joint_problem
 from baselines.joint.rounding import Objective, improve, round_prices
 from baselines.policy import Baseline, check_choice, check_range, check_whole
 from wdmoe_env import allocation
-from wdmoe_env.interface import BoolArray, Decision, Observation
+from wdmoe_env.interface import BoolArray, Decision, FloatArray, Observation
 from wdmoe_env.system import selection
 from wdmoe_env.system.selection import Candidates
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """What `Price.solve` finds.
+
+    Attributes:
+        price: (N, U) gate weight that a token has to bring to be worth its place on the device, not negative.
+        decision: what is decided: the prices' selection, rounded and improved, and its exact split.
+    """
+
+    price: FloatArray
+    decision: Decision
 
 
 class Price(Baseline):
@@ -47,11 +61,19 @@ class Price(Baseline):
         self.rounds = check_whole("rounds", rounds, 0)
 
     def decide(self, observation: Observation) -> Decision:
-        chosen = self.select(observation)
-        return Decision(chosen, allocation.allocate_for(chosen, observation, self.scenario))
+        return self.solve(observation).decision
+
+    def solve(self, observation: Observation) -> Solution:
+        """The decision, and the prices that led to it."""
+        price, chosen = self._priced(observation)
+        return Solution(price, Decision(chosen, allocation.allocate_for(chosen, observation, self.scenario)))
 
     def select(self, observation: Observation) -> BoolArray:
         """The (N, J, E) selection alone."""
+        return self._priced(observation)[1]
+
+    def _priced(self, observation: Observation) -> tuple[FloatArray, BoolArray]:
+        """The (N, U) prices and the (N, J, E) selection."""
         problem = joint_problem(observation, self.scenario, self.candidates)
         floor = self.scenario.reward.mass_floor if self.mass_floor is None else self.mass_floor
         least = floor * problem.plain_mass
@@ -65,4 +87,4 @@ class Price(Baseline):
         short = decided.mass < least * (1.0 - 1e-7)
         if short.any():  # plain routing always keeps enough
             chosen[short] = selection.by_expert(selection.routed(observation, self.scenario.model.top_k))[short]
-        return chosen.swapaxes(1, 2)
+        return price, chosen.swapaxes(1, 2)

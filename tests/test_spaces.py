@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from toy import SMALL, preset, toy
 
 from wdmoe_env import Simulator
-from wdmoe_env.spaces import action_codec, decoded_price, encoded_price, observation_codec
+from wdmoe_env.spaces import action_codec, observation_codec
 from wdmoe_env.system import bandwidth, selection
 from wdmoe_env.system.compute import compute_time
 
@@ -90,12 +90,6 @@ def test_no_price_action_breaks_the_floor(seed, floor, name):
     action = np.random.default_rng(seed).uniform(-1, 1, (4, *codec.space.shape)).astype(np.float32)
     outcome = simulator.step(codec.decode(action, observation))
     assert outcome.metrics["retained_mass"].min() >= floor - 1e-6
-
-
-def test_prices_and_actions_are_inverse():
-    price = np.linspace(0.0, 0.5, 11)
-    np.testing.assert_allclose(decoded_price(encoded_price(price)), price, atol=1e-12)
-    np.testing.assert_array_equal(encoded_price(np.array([7.0])), [1.0])
 
 
 @pytest.mark.parametrize("name", ["paper", "jetson", "mobile"])

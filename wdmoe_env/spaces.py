@@ -147,7 +147,7 @@ class PriceAction:
 
     def decode(self, action: Any, observation: Observation) -> Decision:
         values = _checked(action, "action", (len(observation.layer), *self.space.shape), -1, 1)
-        chosen = self._select(decoded_price(values[:, : self._devices]), observation)
+        chosen = self._select(PRICE_MAX * np.square(0.5 * (values[:, : self._devices] + 1.0)), observation)
         return Decision(chosen, self._split(chosen, values[:, self._devices :], observation))
 
     def _select(self, price: FloatArray, observation: Observation) -> BoolArray:
@@ -165,15 +165,10 @@ class PriceAction:
         exact = allocate_for(chosen, observation, self._scenario)
         return exact if way == "optimal" else split_by_logits(logits, exact, band)
 
-
-def decoded_price(action: NDArray[Any]) -> NDArray[Any]:
-    """Prices, in units of gate weight, that price actions from -1 to 1 mean: the same shape."""
-    return PRICE_MAX * np.square(0.5 * (action + 1.0))
-
-
-def encoded_price(price: FloatArray) -> FloatArray:
-    """Price actions that mean these prices, not negative; prices above PRICE_MAX are taken for it."""
-    return 2.0 * np.sqrt(np.minimum(price / PRICE_MAX, 1.0)) - 1.0
+    @staticmethod
+    def encode(price: FloatArray) -> NDArray[np.float32]:
+        """The values that mean (N, U) prices, the first U of an action; prices above 0.5 become 1, its highest."""
+        return (2.0 * np.sqrt(np.clip(price, 0.0, PRICE_MAX) / PRICE_MAX) - 1.0).astype(np.float32)
 
 
 def split_by_logits(logits: FloatArray, base: FloatArray | BoolArray, band: float) -> FloatArray:
