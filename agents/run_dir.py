@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
+from agents.safe_read import read_json
 from agents.storage import StorageError, load_folder, save_folder, tidy, write_text
 from agents.table import append_row, count_rows, keep_rows
 
@@ -72,17 +73,9 @@ class RunDir:
             StorageError: there is no run here, or its configuration is broken.
         """
         path = self.path / CONFIG
-        try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise StorageError(
-                f"{path} cannot be read: {error.strerror}; expected the run directory of train.py"
-            ) from error
-        except (ValueError, RecursionError) as error:
-            raise StorageError(f"{path} is broken: {error}") from error
-        if not isinstance(config, dict):
-            raise StorageError(f"{path} holds a {type(config).__name__}, expected a run's configuration")
-        return config
+        if not path.exists():
+            raise StorageError(f"{path} cannot be read: No such file; expected the run directory of train.py")
+        return read_json(path)
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
@@ -99,8 +92,8 @@ class RunDir:
         for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
             shutil.rmtree(old, ignore_errors=True)
 
-    def load_checkpoint(self) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
-        """Read the newest checkpoint: its folder, tensors and data.
+    def load_checkpoint(self, most: int) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
+        """Read the newest checkpoint, whose tensors' file may have `most` bytes: its folder, tensors and data.
 
         Raises:
             StorageError: there is none, or it is broken; then the message tells how to go on from the one before.
@@ -111,7 +104,7 @@ class RunDir:
         if not found:
             raise StorageError(f"{self.path} holds no checkpoint: it ended before one was saved; start it anew")
         try:
-            return found[-1], *load_folder(found[-1], STEM)
+            return found[-1], *load_folder(found[-1], STEM, most)
         except StorageError as error:
             advice = f"delete {found[-1]} to go on from {found[-2].name}" if len(found) > 1 else "there is no older one"
             raise StorageError(f"{error}; {advice}") from error
@@ -122,5 +115,7 @@ class RunDir:
 
     def rewind(self, rows: Mapping[str, int]) -> None:
         """Drop rows that were written after the checkpoint, which a resumed run will write again."""
+        if min(rows.values()) < 0:
+            raise ValueError(f"rows are {dict(rows)}, expected at least 0")
         for name in (METRICS, EVALUATIONS):
-            keep_rows(self.path / name, int(rows[name]))
+            keep_rows(self.path / name, rows[name])

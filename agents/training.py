@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,11 +17,11 @@ from agents.plan import Plan
 from agents.policy import BEST, TrainedPolicy, save_policy
 from agents.progress import ProgressBar
 from agents.run_dir import EVALUATIONS, METRICS, RunDir
-from agents.scenarios import saved_scenario, scenario_difference
-from agents.state import full_state, restore
+from agents.scenarios import encodings, first_difference, saved_scenario, scenario_difference
+from agents.state import full_state, most_bytes, restore
 from agents.stop import Stop
 from agents.storage import StorageError
-from agents.tree import flatten, unflatten
+from agents.tree import check_same_tree, flatten, unflatten
 from agents.validation import validate
 from agents.vec_env import WDMoEVecEnv
 from wdmoe_env.provenance import git_revision, versions
@@ -149,6 +150,7 @@ class Trainer:
             "finished": self.finished,
             "wandb_id": self._wandb_id,
             "scenario": self.plan.scenario.model_dump(mode="json"),
+            "encodings": encodings(self.plan.scenario.bandwidth),
         }
         self.run.save_checkpoint(self.steps, tensors, data)
 
@@ -158,17 +160,28 @@ class Trainer:
         Raises:
             StorageError: there is none, it is broken, or it is of another scenario or version.
         """
-        folder, tensors, data = self.run.load_checkpoint()
-        saved = saved_scenario(data.get("scenario"), str(folder))
+        folder, tensors, data = self.run.load_checkpoint(most_bytes(self.model, self.env))
+        saved = saved_scenario(data.get("scenario"), str(folder), read_files=False)
         if difference := scenario_difference(saved, self.plan.scenario):
             raise StorageError(f"checkpoint {folder} is of another scenario: {difference}")
+        if difference := first_difference(data.get("encodings"), encodings(saved.bandwidth), "encodings"):
+            raise StorageError(f"checkpoint {folder} does not fit this version of the project: {difference}")
         try:
+            self._check_form(data)
             restore(self.model, self.env, unflatten(data["state"], tensors))
             self.best, self._next, self.finished = data["best"], data["next"], data["finished"]
             self._wandb_id = data["wandb_id"]
             self.run.rewind(data["rows"])
-        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        except (AttributeError, LookupError, OverflowError, TypeError, ValueError, RuntimeError) as error:
             raise StorageError(f"checkpoint {folder} does not fit this run: {error}") from error
+
+    def _check_form(self, data: dict[str, Any]) -> None:
+        rows = dict.fromkeys((METRICS, EVALUATIONS), 0)
+        expected = {"best": None, "next": self._next, "finished": False, "rows": rows}
+        check_same_tree({name: data.get(name) for name in expected}, expected, "checkpoint")
+        name = data["wandb_id"]
+        if name is not None and not (isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)):
+            raise ValueError(f"wandb_id is {name!r:.80}, expected letters, digits, hyphens and underscores")
 
     def _conclude(self, stop: Stop) -> None:
         if (self.run.path / BEST).exists():

@@ -140,7 +140,7 @@ def test_killed(tmp_path: Path, tiny_file: Path, console: Console) -> None:
     process.kill()
     process.communicate(timeout=60)
     for folder in RunDir(run).checkpoints():
-        load_folder(folder, "state")
+        load_folder(folder, "state", 2**30)
     agents.load(run)
     _, _, data = RunDir(run).load_checkpoint()
     steps = int(data["state"]["counters"]["num_timesteps"])
