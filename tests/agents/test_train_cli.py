@@ -142,7 +142,7 @@ def test_killed(tmp_path: Path, tiny_file: Path, console: Console) -> None:
     for folder in RunDir(run).checkpoints():
         load_folder(folder, "state", 2**30)
     agents.load(run)
-    _, _, data = RunDir(run).load_checkpoint()
+    _, _, data = RunDir(run).load_checkpoint(2**30)
     steps = int(data["state"]["counters"]["num_timesteps"])
     shortened(run, steps + 64)
     assert runs.resume(run, console) == 0
