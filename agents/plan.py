@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import Any, get_args
 
 from agents.scenarios import saved_scenario
-from agents.settings import Algorithm, WarmStart
+from agents.settings import Algorithm, WarmStart, hyperparameters
 from agents.storage import StorageError
 from agents.tracking import WandbMode
 from wdmoe_env.scenario import Scenario
 
-COUNTS = ("timesteps", "num_envs", "evaluate_every", "evaluate_episodes", "checkpoint_every")
+MAX_STEPS, MAX_CELLS = 10**15, 2**20
+COUNTS = {
+    "timesteps": MAX_STEPS,
+    "num_envs": MAX_CELLS,
+    "evaluate_every": MAX_STEPS,
+    "evaluate_episodes": MAX_CELLS,
+    "checkpoint_every": MAX_STEPS,
+}
+"""The most that each may be."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Plan:
         warm_start: what the actor imitates before it learns: nothing, or the baseline `price`.
 
     Raises:
-        ValueError: a count is below 1, the seed is out of range, or the warm start is unknown.
+        ValueError: a value is of the wrong type or out of range, or the warm start is unknown.
     """
 
     algorithm: Algorithm
@@ -50,14 +58,18 @@ class Plan:
     warm_start: WarmStart = "none"
 
     def __post_init__(self) -> None:
-        for name in COUNTS:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed is {self.seed}, expected a number from 0 to {2**32 - 1}")
-        if self.warm_start not in get_args(WarmStart):
-            expected = ", ".join(get_args(WarmStart))
-            raise ValueError(f"warm-start is {self.warm_start!r}, expected one of {expected}")
+        for name, most in COUNTS.items():
+            value, called = getattr(self, name), name.replace("_", "-")
+            if type(value) is not int or not 1 <= value <= most:
+                raise ValueError(f"{called} is {value!r:.60}, expected at least 1, a whole number up to {most:,}")
+        if type(self.seed) is not int or not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed!r:.60}, expected a whole number from 0 to {2**32 - 1}")
+        for called, value, known in (
+            ("wandb", self.wandb, get_args(WandbMode)),
+            ("warm-start", self.warm_start, get_args(WarmStart)),
+        ):
+            if value not in known:
+                raise ValueError(f"{called} is {value!r:.60}, expected one of {', '.join(known)}")
 
     def as_json(self) -> dict[str, Any]:
         """Fit for config.json."""
@@ -76,6 +88,11 @@ def plan_from(config: Mapping[str, Any], origin: Path) -> Plan:
     values = {field.name: config[field.name] for field in fields(Plan)}
     values["scenario"] = saved_scenario(values["scenario"], str(origin))
     try:
+        if not isinstance(given := values["hyperparameters"], dict):
+            raise ValueError(f"hyperparameters is {given!r:.60}, expected a mapping")
+        known = hyperparameters(values["algorithm"], values["scenario"].name, **given)
+        if lacking := sorted(set(known) - set(given)):
+            raise ValueError(f"hyperparameters lack {lacking[0]!r}")
         return Plan(**values)
     except (TypeError, ValueError) as error:
         raise StorageError(f"{origin} is broken: {error}") from error

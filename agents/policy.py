@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +14,65 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 
 from agents.sb3_policies import DevicePPOPolicy, DeviceSACPolicy
-from agents.scenarios import saved_scenario, scenario_difference
-from agents.settings import Algorithm
-from agents.storage import StorageError, check_same_form, load_folder, save_folder
+from agents.scenarios import encodings, first_difference, saved_scenario, scenario_difference
+from agents.settings import RANGES, Algorithm
+from agents.storage import StorageError, load_folder, save_folder
+from agents.tree import check_same_tree
 from wdmoe_env.interface import Decision, Observation
 from wdmoe_env.provenance import versions
-from wdmoe_env.scenario import Scenario
-from wdmoe_env.spaces import action_codec, observation_codec
+from wdmoe_env.scenario import Scenario, load_scenario
+from wdmoe_env.spaces import ActionCodec, ObservationCodec, action_codec, observation_codec
 
 BEST, STEM = "best", "policy"
+MAX_BYTES = 512 * 2**20
+"""Weights of the widest network that the hyperparameters allow take 270 MB; those of the default 0.1 MB."""
 POLICIES: dict[str, type[BasePolicy]] = {"ppo": DevicePPOPolicy, "sac": DeviceSACPolicy}
 
 
 class TrainedPolicy:
-    """A learned policy; it decides without exploring.
+    """A learned policy; it decides without exploring. Call `reset` before it decides.
+
+    It splits the band as it has learned to, whatever a scenario sets for price actions.
+
+    Args:
+        name: what tables call it.
+        network: decides, in cells of as many devices as its spaces have.
+        scenario: what it was trained in.
+        rebuild: makes the network, with any weights, for a scenario of another number of devices.
+        transfer: whether it may run in other scenarios than its own.
 
     Attributes:
-        scenario: what it was trained in.
+        scenario: what it was trained in. The files that it names were not read if the policy was loaded.
     """
 
-    def __init__(self, name: str, network: BasePolicy, scenario: Scenario) -> None:
-        self.name, self.scenario, self._network = name, scenario, network
-        self._actions, self._observations = action_codec("price", scenario), observation_codec("device", scenario)
-        network.set_training_mode(False)
+    def __init__(
+        self,
+        name: str,
+        network: BasePolicy,
+        scenario: Scenario,
+        rebuild: Callable[[Scenario], BasePolicy] | None = None,
+        transfer: bool = False,
+    ) -> None:
+        self.name, self.scenario = name, scenario
+        self._network, self._rebuild, self._transfer = network, rebuild, transfer
+        self._ready: tuple[Scenario, ActionCodec, ObservationCodec] | None = None
 
     def reset(self, scenario: Scenario, num_envs: int) -> None:
         """Get ready; a trained policy remembers nothing between steps.
 
         Raises:
-            ValueError: the scenario is not the one it was trained in.
+            ValueError: the scenario is not the one it was trained in, and `transfer` is not set.
         """
-        if difference := scenario_difference(self.scenario, scenario):
+        if not self._transfer and (difference := scenario_difference(self.scenario, scenario)):
             raise ValueError(
-                f"policy {self.name!r} was trained in scenario {self.scenario.name!r}, not in this one: {difference}"
+                f"policy {self.name!r} was trained in scenario {self.scenario.name!r}, not in this one: {difference}; "
+                "with transfer it runs all the same"
             )
+        scenario = scenario.model_copy(update={"bandwidth": self.scenario.bandwidth})
+        if self._ready is None or self._ready[0] != scenario:
+            self._network = self._fitted(scenario)
+            self._network.set_training_mode(False)
+            self._ready = scenario, action_codec("price", scenario), observation_codec("device", scenario)
 
     def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
         """The action for each row of an encoded (N, U, F) observation, (N, A), within [-1, 1]."""
@@ -55,8 +81,24 @@ class TrainedPolicy:
         return np.clip(action.numpy().reshape(len(observation), -1), -1.0, 1.0)
 
     def decide(self, observation: Observation) -> Decision:
-        """Encode, run the network, decode."""
-        return self._actions.decode(self.act(self._observations.encode(observation)), observation)
+        """Encode, run the network, decode.
+
+        Raises:
+            RuntimeError: `reset` was not called yet.
+        """
+        if self._ready is None:
+            raise RuntimeError("call reset() before the first decide()")
+        _, actions, observations = self._ready
+        return actions.decode(self.act(observations.encode(observation)), observation)
+
+    def _fitted(self, scenario: Scenario) -> BasePolicy:
+        """The same weights for the scenario's number of devices, on which they do not depend."""
+        space = self._network.observation_space
+        if self._rebuild is None or (space.shape is not None and space.shape[0] == scenario.num_devices):
+            return self._network
+        network = self._rebuild(scenario)
+        network.load_state_dict(self._network.state_dict())
+        return network
 
 
 @contextmanager
@@ -76,15 +118,16 @@ def save_policy(folder: Path, algorithm: Algorithm, network: BasePolicy, width: 
         "algorithm": algorithm,
         "width": width,
         "scenario": scenario.model_dump(mode="json"),
-        "action": "price",
-        "observation": "device",
+        "encodings": encodings(scenario.bandwidth),
         "versions": versions(),
     }
     save_folder(folder, STEM, _weights(algorithm, network), data)
 
 
-def load(run_dir: str | Path) -> TrainedPolicy:
-    """Load the best policy of a training run. Nothing in the files is executed.
+def load(run_dir: str | Path, transfer: bool = False) -> TrainedPolicy:
+    """Load the best policy of a training run. Nothing in the files is executed, and no file is read that they name.
+
+    With `transfer` it runs in every scenario, with any number of devices.
 
     Raises:
         StorageError: there is no policy, or it is broken, or of another version; the message names the file.
@@ -92,19 +135,38 @@ def load(run_dir: str | Path) -> TrainedPolicy:
     path = Path(run_dir)
     if not path.is_dir():
         raise StorageError(f"{run_dir} is not a folder, expected the run directory of train.py")
-    file = path / BEST / f"{STEM}.json"
-    tensors, data = load_folder(path / BEST, STEM)
+    return load_policy(path / BEST, path.resolve().name, transfer)
+
+
+def load_policy(folder: Path, name: str, transfer: bool = False) -> TrainedPolicy:
+    """Load what `save_policy` wrote to a folder; as `load`."""
+    tensors, data = load_folder(folder, STEM, MAX_BYTES)
+    file = folder / f"{STEM}.json"
     algorithm = data.get("algorithm")
     if not isinstance(algorithm, str) or algorithm not in POLICIES:
         raise StorageError(f"{file}: algorithm is {algorithm!r:.60}, expected one of {', '.join(POLICIES)}")
-    scenario = saved_scenario(data.get("scenario"), str(file))
+    scenario = saved_scenario(data.get("scenario"), str(file), read_files=False)
+    if difference := first_difference(data.get("encodings"), encodings(scenario.bandwidth), "encodings"):
+        raise StorageError(f"{file} does not fit this version of the project: {difference}")
+    width = _width(data, tensors, file)
+    # Weights do not depend on the cell. One of our own making reads no file, and is small.
+    network = _network(algorithm, width, load_scenario("paper", bandwidth=scenario.bandwidth))
     try:
-        network = _network(algorithm, int(data["width"]), scenario)
-        check_same_form(tensors, _weights(algorithm, network), "policy")
+        check_same_tree(tensors, _weights(algorithm, network), "policy")
         network.load_state_dict(tensors, strict=False)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise StorageError(f"{file.parent} does not fit this version of the project: {error}") from error
-    return TrainedPolicy(path.resolve().name, network, scenario)
+    except (ValueError, RuntimeError) as error:
+        raise StorageError(f"{folder} does not fit this version of the project: {error}") from error
+    return TrainedPolicy(name, network, scenario, partial(_network, algorithm, width), transfer)
+
+
+def _width(data: dict[str, Any], tensors: dict[str, torch.Tensor], file: Path) -> int:
+    """The width, checked before a network is built, so that one line cannot ask for gigabytes."""
+    width, (low, high) = data.get("width"), (int(limit) for limit in RANGES["width"])
+    if type(width) is not int or not low <= width <= high:
+        raise StorageError(f"{file}: width is {width!r:.60}, expected a whole number from {low} to {high}")
+    if (count := sum(tensor.numel() for tensor in tensors.values())) < width**2:
+        raise StorageError(f"{file}: width is {width}, but there are {count:,} weights, expected at least {width**2:,}")
+    return width
 
 
 def _weights(algorithm: str, network: BasePolicy) -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
+from agents.safe_read import read_json
 from agents.storage import StorageError, load_folder, save_folder, tidy, write_text
 from agents.table import append_row, count_rows, keep_rows, last_number, numbers
 
@@ -80,7 +81,7 @@ class RunDir:
     def finished(self) -> bool:
         """Whether the newest checkpoint is the run's end; no, where it cannot be read."""
         try:
-            return any(load_folder(newest, STEM)[1].get("finished") for newest in self.checkpoints()[-1:])
+            return any(read_json(newest / f"{STEM}.json").get("finished") is True for newest in self.checkpoints()[-1:])
         except StorageError:
             return False
 
@@ -107,8 +108,10 @@ class RunDir:
         for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
             shutil.rmtree(old, ignore_errors=True)
 
-    def load_checkpoint(self) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
+    def load_checkpoint(self, most: int) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
         """Read the newest checkpoint: its folder, tensors and data; None where none was saved yet.
+
+        The tensors' file may have `most` bytes.
 
         Raises:
             StorageError: it is broken; the message tells how to go on from the one before.
@@ -119,7 +122,7 @@ class RunDir:
         if not found:
             return None
         try:
-            return found[-1], *load_folder(found[-1], STEM)
+            return found[-1], *load_folder(found[-1], STEM, most)
         except StorageError as error:
             before = found[-2].name if len(found) > 1 else "the start, as there is no older one"
             advice = f"delete {found[-1]} to go on from {before}"
@@ -131,8 +134,10 @@ class RunDir:
 
     def rewind(self, rows: Mapping[str, int]) -> None:
         """Drop rows that were written after the checkpoint, which a resumed run will write again."""
+        if min(rows.values()) < 0:
+            raise ValueError(f"rows are {dict(rows)}, expected at least 0")
         for name in (METRICS, EVALUATIONS):
-            keep_rows(self.path / name, int(rows[name]))
+            keep_rows(self.path / name, rows[name])
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -141,17 +146,9 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         StorageError: it is missing or broken.
     """
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StorageError(
-            f"{path} cannot be read: {error.strerror}; expected the run directory of train.py"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise StorageError(f"{path} is broken: {error}") from error
-    if not isinstance(config, dict):
-        raise StorageError(f"{path} holds a {type(config).__name__}, expected a run's configuration")
-    return config
+    if not path.exists():
+        raise StorageError(f"{path} cannot be read: No such file; expected the run directory of train.py")
+    return read_json(path)
 
 
 def _is_part(path: Path) -> bool:

@@ -11,17 +11,19 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 
-from agents.storage import check_same_form
+from agents.tree import check_same_tree, flatten, unflatten
 from agents.vec_env import WDMoEVecEnv
 
 BUFFER_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+GROWING = ("optimizers", "buffer")
+HEADER_BYTES = 2**20
 
 
 def full_state(model: BaseAlgorithm, env: WDMoEVecEnv) -> dict[str, Any]:
     """Everything that continuing needs: weights, optimisers, counters, replay buffer, random states, the cells."""
     state: dict[str, Any] = {
         "policy": model.policy.state_dict(),
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in _optimizers(model).items()},
+        "optimizers": {name: optimizer.state_dict()["state"] for name, optimizer in _optimizers(model).items()},
         "counters": {
             "num_timesteps": model.num_timesteps,
             "episodes": model._episode_num,
@@ -41,13 +43,22 @@ def full_state(model: BaseAlgorithm, env: WDMoEVecEnv) -> dict[str, Any]:
     return state
 
 
+def most_bytes(model: BaseAlgorithm, env: WDMoEVecEnv) -> int:
+    """The most that a file of `full_state` takes: with the optimisers' two moments of each weight and a full buffer."""
+    tensors: dict[str, torch.Tensor] = {}
+    flatten(full_state(model, env), "state", tensors)
+    moments = 2 * sum(weights.nbytes for weights in model.policy.parameters())
+    buffer = sum(getattr(_buffer(model), name).nbytes for name in BUFFER_ARRAYS) if isinstance(model, SAC) else 0
+    return sum(tensor.nbytes for tensor in tensors.values()) + moments + buffer + HEADER_BYTES
+
+
 def restore(model: BaseAlgorithm, env: WDMoEVecEnv, state: dict[str, Any]) -> None:
     """Put back what `full_state` took out, as read from a checkpoint, into a model that was built alike.
 
     Raises:
-        KeyError, TypeError, ValueError: something is missing, or has another form than the model's.
+        LookupError, OverflowError, TypeError, ValueError: something is missing, or has another form than the model's.
     """
-    check_same_form(state["policy"], model.policy.state_dict(), "policy")
+    _check_form(model, env, state)
     model.policy.load_state_dict(state["policy"])
     for name, optimizer in _optimizers(model).items():
         _restore_optimizer(optimizer, state["optimizers"][name])
@@ -58,10 +69,22 @@ def restore(model: BaseAlgorithm, env: WDMoEVecEnv, state: dict[str, Any]) -> No
     if isinstance(model, SAC):
         _restore_buffer(_buffer(model), state)
         if model.log_ent_coef is not None:
-            check_same_form({"log_ent_coef": state["log_ent_coef"]}, {"log_ent_coef": model.log_ent_coef}, "entropy")
             with torch.no_grad():
                 model.log_ent_coef.copy_(state["log_ent_coef"])
     _restore_random(model, state["random"])
+
+
+def _check_form(model: BaseAlgorithm, env: WDMoEVecEnv, state: dict[str, Any]) -> None:
+    """Compare with a fresh state; optimisers and the buffer, which grow, are checked where they are restored."""
+    tensors: dict[str, torch.Tensor] = {}
+    fresh = unflatten(flatten(full_state(model, env), "state", tensors), tensors)
+    found, expected = ({key: tree[key] for key in tree if key not in GROWING} for tree in (state, fresh))
+    check_same_tree(found, expected, "state")
+    for name, count in state["counters"].items():
+        if count < 0:
+            raise ValueError(f"state.counters.{name} is {count}, expected at least 0")
+    if not 0 <= (step := state["simulator"]["step"]) <= env.simulator.scenario.steps_per_episode:
+        raise ValueError(f"state.simulator.step is {step}, expected a step of an episode")
 
 
 def _optimizers(model: BaseAlgorithm) -> dict[str, torch.optim.Optimizer]:
@@ -80,30 +103,32 @@ def _buffer(model: SAC) -> ReplayBuffer:
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Put back what Adam keeps of each weight; its settings stay those of the run's hyperparameters."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    moments = {int(key): value for key, value in saved["state"].items()}
-    for index, values in moments.items():
-        for name, value in values.items():
-            if value.dim() and value.shape != parameters[index].shape:
-                raise ValueError(f"optimizer {name} of parameter {index} has shape {tuple(value.shape)}")
-    optimizer.load_state_dict({**saved, "state": moments})
+    expected = {
+        str(index): {"step": torch.zeros(()), "exp_avg": weights, "exp_avg_sq": weights}
+        for index, weights in enumerate(parameters)
+    }
+    check_same_tree(saved, expected if saved else {}, "state.optimizers")
+    moments = {int(key): value for key, value in saved.items()}
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
 
 
 def _restore_cells(model: BaseAlgorithm, env: WDMoEVecEnv, state: dict[str, Any]) -> None:
     simulator, starts = state["simulator"], state["episode_starts"]
-    expected = {name: torch.as_tensor(array) for name, array in env.simulator.state()["arrays"].items()}
-    check_same_form(simulator["arrays"], expected, "simulator")
     arrays = {name: tensor.numpy() for name, tensor in simulator["arrays"].items()}
     observation = env.simulator.restore({"arrays": arrays, "rng": simulator["rng"], "step": simulator["step"]})
     model._last_obs = env.observations.encode(observation)
-    model._last_episode_starts = starts.numpy().astype(bool)
+    model._last_episode_starts = starts.numpy()
 
 
 def _restore_buffer(buffer: ReplayBuffer, state: dict[str, Any]) -> None:
     position, full = state["buffer_position"]["pos"], state["buffer_position"]["full"]
+    if not 0 <= position < buffer.buffer_size:
+        raise ValueError(f"state.buffer_position.pos is {position}, expected at most {buffer.buffer_size - 1}")
     filled = buffer.buffer_size if full else position
     expected = {name: torch.as_tensor(getattr(buffer, name)[:filled]) for name in BUFFER_ARRAYS}
-    check_same_form(state["buffer"], expected, "replay buffer")
+    check_same_tree(state["buffer"], expected, "state.buffer")
     for name in BUFFER_ARRAYS:
         getattr(buffer, name)[:filled] = state["buffer"][name].numpy()
     buffer.pos, buffer.full = position, full
@@ -124,6 +149,9 @@ def _random_state(model: BaseAlgorithm) -> dict[str, Any]:
 def _restore_random(model: BaseAlgorithm, state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     numpy, python = state["numpy"], state["python"]
+    # NumPy itself would read past the end of its keys.
+    if not 0 <= (place := numpy["rest"][0]) <= len(numpy["keys"]):
+        raise ValueError(f"state.random.numpy.rest[0] is {place}, expected at most {len(numpy['keys'])}")
     np.random.set_state((numpy["kind"], numpy["keys"].numpy().astype(np.uint32), *numpy["rest"]))  # noqa: NPY002
     random.setstate((python["version"], tuple(python["numbers"]), python["gauss"]))
     model.action_space.np_random.bit_generator.state = state["actions"]

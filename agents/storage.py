@@ -20,13 +20,15 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor
 
+from agents.safe_read import StorageError, read_file, read_json
+
+__all__ = ["StorageError", "load_folder", "save_folder", "tidy", "write_text"]
+
 FORMAT = 1
+DTYPES = (torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool)
+"""What policies and states are made of."""
 READS = 50
 """How often a folder is read that somebody is replacing meanwhile."""
-
-
-class StorageError(Exception):
-    """A save failed, or what should be loaded is missing, broken or foreign; the message says which and what to do."""
 
 
 def save_folder(folder: Path, stem: str, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
@@ -38,12 +40,15 @@ def save_folder(folder: Path, stem: str, tensors: Mapping[str, Tensor], data: Ma
     _check_finite(tensors, f"could not save {folder}")
     part, old = _part(folder), _old(folder)
     blob = dump_tensors({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
-    sealed = {"format": FORMAT, "sha256": _digest(blob, data), **data}
+    try:
+        text = json.dumps({"format": FORMAT, "sha256": _digest(blob, data), **data}, indent=1, allow_nan=False)
+    except ValueError as error:
+        raise StorageError(f"could not save {folder}: {error}") from error
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         _write(part / f"{stem}.safetensors", blob)
-        _write(part / f"{stem}.json", json.dumps(sealed, indent=1).encode())
+        _write(part / f"{stem}.json", text.encode())
         if folder.exists():
             shutil.rmtree(old, ignore_errors=True)
             os.replace(folder, old)
@@ -56,21 +61,29 @@ def save_folder(folder: Path, stem: str, tensors: Mapping[str, Tensor], data: Ma
         raise StorageError(f"could not save {folder}: {error}; what was saved before is intact") from error
 
 
-def load_folder(folder: Path, stem: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_folder(folder: Path, stem: str, most: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_folder` wrote, also while it is being replaced or after that was cut short.
 
+    The digest tells damage, not who wrote the files: whoever changes them can work it out anew.
+
+    Args:
+        folder: where it was saved.
+        stem: what its files are called.
+        most: bytes that the tensors' file may have.
+
     Raises:
-        StorageError: a file is missing, cut short, changed, of another format, or holds values that are not finite.
+        StorageError: a file is missing, cut short, changed, too large, no regular file, of another format, or holds
+            values that are not finite.
     """
     for _ in range(READS):
         found = _current(folder)
         before = _identity(found)
         try:
-            return _read(found, stem)
+            return _read(found, stem, most)
         except StorageError:
             if _current(folder) == found and _identity(found) == before:
                 raise
-    return _read(_current(folder), stem)
+    return _read(_current(folder), stem, most)
 
 
 def tidy(parent: Path) -> None:
@@ -94,22 +107,6 @@ def write_text(path: Path, text: str) -> None:
     except OSError:
         part.unlink(missing_ok=True)
         raise
-
-
-def check_same_form(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
-    """Compare names, shapes and types: torch would convert or broadcast what does not fit.
-
-    Raises:
-        ValueError: they differ; names the first tensor that does.
-    """
-    for name in sorted({*found, *expected}):
-        if name not in expected or name not in found:
-            raise ValueError(f"{what} {'has no' if name not in found else 'has an unknown'} {name}")
-        have, want = found[name], expected[name]
-        if (have.shape, have.dtype) != (want.shape, want.dtype):
-            raise ValueError(
-                f"{what} {name} is {tuple(have.shape)} {have.dtype}, expected {tuple(want.shape)} {want.dtype}"
-            )
 
 
 def _part(path: Path) -> Path:
@@ -146,24 +143,23 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def _read(folder: Path, stem: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(folder: Path, stem: str, most: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensor_file, data_file = folder / f"{stem}.safetensors", folder / f"{stem}.json"
-    try:
-        data = json.loads(data_file.read_text(encoding="utf-8"))
-        blob = tensor_file.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{error.filename} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise StorageError(f"{data_file} is broken: {error}") from error
-    version = data.pop("format", None) if isinstance(data, dict) else type(data).__name__
-    if version != FORMAT:
-        raise StorageError(f"{data_file} has format {version!r}, expected {FORMAT}")
+    data, blob = read_json(data_file), read_file(tensor_file, most)
+    version = data.pop("format", None)
+    if type(version) is not int or version != FORMAT:
+        raise StorageError(f"{data_file} has format {version!r:.60}, expected {FORMAT}")
     if data.pop("sha256", None) != _digest(blob, data):
         raise StorageError(f"{tensor_file} or {data_file.name} is broken: they do not match the digest of the save")
     try:
         tensors = parse_tensors(blob)
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise StorageError(f"{tensor_file} is not a safetensors file: {error}") from error
+    for name, tensor in tensors.items():
+        if tensor.dtype not in DTYPES:
+            raise StorageError(
+                f"{tensor_file}: {name} is {tensor.dtype}, expected one of {', '.join(map(str, DTYPES))}"
+            )
     _check_finite(tensors, str(tensor_file))
     return tensors, data
 

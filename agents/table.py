@@ -26,7 +26,7 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
         columns, size = _columns(path), path.stat().st_size if path.exists() else 0
         if new := [name for name in row if name not in columns]:
             columns = [*columns, *new]
-            write_text(path, _lines(columns, [*_rows(path), row], header=True))
+            write_text(path, _lines(columns, [*read_rows(path), row], header=True))
             return
         try:
             with path.open("ab") as file:
@@ -76,7 +76,8 @@ def _columns(path: Path) -> list[str]:
         return next(csv.reader(file), [])
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """All rows, as text; none where there is no file."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,11 +18,11 @@ from agents.plan import Plan
 from agents.policy import BEST, TrainedPolicy, save_policy
 from agents.progress import ProgressBar, best_text
 from agents.run_dir import EVALUATIONS, METRICS, RunDir
-from agents.scenarios import saved_scenario, scenario_difference
-from agents.state import full_state, restore
+from agents.scenarios import encodings, first_difference, saved_scenario, scenario_difference
+from agents.state import full_state, most_bytes, restore
 from agents.stop import Stop
 from agents.storage import StorageError
-from agents.tree import flatten, unflatten
+from agents.tree import check_same_tree, flatten, unflatten
 from agents.validation import validate
 from agents.vec_env import WDMoEVecEnv
 from agents.warm_start import warm_start
@@ -164,6 +165,7 @@ class Trainer:
             "warm": self._warm,
             "wandb_id": self._wandb_id,
             "scenario": self.plan.scenario.model_dump(mode="json"),
+            "encodings": encodings(self.plan.scenario.bandwidth),
         }
         self.run.save_checkpoint(self.steps, tensors, data)
 
@@ -173,21 +175,32 @@ class Trainer:
         Raises:
             StorageError: it is broken, or it is of another scenario or version.
         """
-        if (checkpoint := self.run.load_checkpoint()) is None:
+        if (checkpoint := self.run.load_checkpoint(most_bytes(self.model, self.env))) is None:
             self.say(f"{self.run.path} holds no checkpoint: training starts at its first step")
             self.run.rewind({METRICS: 0, EVALUATIONS: 0})
             return
         folder, tensors, data = checkpoint
-        saved = saved_scenario(data.get("scenario"), str(folder))
+        saved = saved_scenario(data.get("scenario"), str(folder), read_files=False)
         if difference := scenario_difference(saved, self.plan.scenario):
             raise StorageError(f"checkpoint {folder} is of another scenario: {difference}")
+        if difference := first_difference(data.get("encodings"), encodings(saved.bandwidth), "encodings"):
+            raise StorageError(f"checkpoint {folder} does not fit this version of the project: {difference}")
         try:
+            self._check_form(data)
             restore(self.model, self.env, unflatten(data["state"], tensors))
             self.best, self._next, self.finished = data["best"], data["next"], data["finished"]
             self._warm, self._wandb_id = data["warm"], data["wandb_id"]
             self.run.rewind(data["rows"])
-        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        except (AttributeError, LookupError, OverflowError, TypeError, ValueError, RuntimeError) as error:
             raise StorageError(f"checkpoint {folder} does not fit this run: {error}") from error
+
+    def _check_form(self, data: dict[str, Any]) -> None:
+        rows = dict.fromkeys((METRICS, EVALUATIONS), 0)
+        expected = {"best": None, "next": self._next, "finished": False, "rows": rows}
+        check_same_tree({name: data.get(name) for name in expected}, expected, "checkpoint")
+        name = data["wandb_id"]
+        if name is not None and not (isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)):
+            raise ValueError(f"wandb_id is {name!r:.80}, expected letters, digits, hyphens and underscores")
 
     def _conclude(self, stop: Stop) -> None:
         if (self.run.path / BEST).exists():

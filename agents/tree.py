@@ -33,3 +33,32 @@ def unflatten(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     if isinstance(tree, list):
         return [unflatten(value, tensors) for value in tree]
     return tree
+
+
+def check_same_tree(found: Any, expected: Any, place: str) -> None:
+    """Compare keys, lengths and types, and shapes of tensors; None stands for a number that may be missing.
+
+    Raises:
+        ValueError: they differ; names the first place that does.
+    """
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for key in sorted({*found, *expected}):
+            if key not in expected or key not in found:
+                raise ValueError(f"{place} {'has no' if key not in found else 'has an unknown'} {key:.60}")
+            check_same_tree(found[key], expected[key], f"{place}.{key}")
+    elif isinstance(found, list) and isinstance(expected, list):
+        if len(found) != len(expected):
+            raise ValueError(f"{place} is {_form(found)}, expected {_form(expected)}")
+        for index, (one, other) in enumerate(zip(found, expected, strict=True)):
+            check_same_tree(one, other, f"{place}[{index}]")
+    elif isinstance(found, Tensor) and isinstance(expected, Tensor):
+        if (found.shape, found.dtype) != (expected.shape, expected.dtype):
+            raise ValueError(f"{place} is {_form(found)}, expected {_form(expected)}")
+    elif type(found) is not type(expected) and {type(found), type(expected)} != {float, type(None)}:
+        raise ValueError(f"{place} is {_form(found)}, expected {_form(expected)}")
+
+
+def _form(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} {value.dtype}"
+    return f"{len(value)} values" if isinstance(value, (dict, list)) else f"{type(value).__name__} {value!r:.60}"

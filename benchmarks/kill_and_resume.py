@@ -145,7 +145,7 @@ def check(run: RunDir) -> dict[str, Any]:
     plan_from(run.config(), run.path / CONFIG)
     agents.load(run.path)
     kept = run.checkpoints()[-2:]
-    data = [load_folder(folder, STEM)[1] for folder in kept]
+    data = [load_folder(folder, STEM, 2**30)[1] for folder in kept]
     rows = {name: numbers(run.path / name, "timesteps") for name in (METRICS, EVALUATIONS)}
     readable = all(len(rows[name]) >= count for name, count in data[-1]["rows"].items())
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from wdmoe_env.hardware import boards
 from wdmoe_env.hardware.recordings import (
@@ -17,7 +17,7 @@ from wdmoe_env.hardware.recordings import (
     recording,
 )
 from wdmoe_env.paths import resolve
-from wdmoe_env.settings import Count, ModelSettings, NonNegative, Positive, Range, Settings
+from wdmoe_env.settings import Count, ModelSettings, NonNegative, Positive, Range, Settings, reads_files
 
 
 class LinearCompute(Settings):
@@ -74,12 +74,13 @@ class MeasuredCompute(Settings):
 
     @field_validator("file")
     @classmethod
-    def _absolute(cls, file: str | None) -> str | None:
-        return None if file is None else str(resolve(file).absolute())
+    def _absolute(cls, file: str | None, info: ValidationInfo) -> str | None:
+        return str(resolve(file).absolute()) if file is not None and reads_files(info) else file
 
     @model_validator(mode="after")
-    def _measured(self) -> MeasuredCompute:
-        self.source.rows()
+    def _measured(self, info: ValidationInfo) -> MeasuredCompute:
+        if reads_files(info):
+            self.source.rows()
         return self
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
 from wdmoe_env.device_settings import DeviceSettings, LinearCompute, MeasuredCompute
 from wdmoe_env.hardware import boards
@@ -18,6 +18,7 @@ from wdmoe_env.hardware.recordings import Recording
 from wdmoe_env.interface import IntArray
 from wdmoe_env.paths import anchor
 from wdmoe_env.settings import (
+    UNREAD,
     ChannelSettings,
     GatingSettings,
     LoadSettings,
@@ -26,6 +27,7 @@ from wdmoe_env.settings import (
     RewardSettings,
     Settings,
     TrafficSettings,
+    reads_files,
 )
 from wdmoe_env.system.compute import ComputeModel
 from wdmoe_env.system.latency import Radio
@@ -55,20 +57,21 @@ class Scenario(Settings):
     """How a `price` action splits the band: by logits, exactly for the known gains, or by logits that correct that."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> Scenario:
+    def _consistent(self, info: ValidationInfo) -> Scenario:
         model, passes = self.model, self.gating.bank_passes
         if (size := 4 * passes * model.layers * model.experts * self.traffic.tokens) > MAX_BANK_BYTES:
             raise ValueError(
                 f"gating.bank_passes = {passes} passes of {model.layers} layers, {model.experts} experts and "
                 f"{self.traffic.tokens} tokens need {size / 1e9:.1f} GB, expected at most {MAX_BANK_BYTES / 1e9:g} GB"
             )
-        _ = self.recordings
+        if reads_files(info):
+            _ = self.recordings
         experts, devices = self.model.experts, self.num_devices
         if self.model.top_k > experts:
             raise ValueError(f"model.top_k is {self.model.top_k}, more than model.experts = {experts}")
+        if experts < devices:
+            raise ValueError(f"model.experts is {experts}, but {devices} devices need at least one expert each")
         if self.host is None:
-            if experts < devices:
-                raise ValueError(f"model.experts is {experts}, but {devices} devices need at least one expert each")
             return self._fits_memory()
         if len(self.host) != experts:
             raise ValueError(f"host names {len(self.host)} experts, expected model.experts = {experts}")
@@ -80,8 +83,9 @@ class Scenario(Settings):
         return self._fits_memory()
 
     @model_validator(mode="after")
-    def _traces_give_gains(self) -> Scenario:
-        _ = self.radio_replay
+    def _traces_give_gains(self, info: ValidationInfo) -> Scenario:
+        if reads_files(info):
+            _ = self.radio_replay
         return self
 
     def __eq__(self, other: object) -> bool:
@@ -209,15 +213,17 @@ def load_scenario(source: str | Path | Scenario, **overrides: Any) -> Scenario:
     return _validate(merge(data, overrides), origin)
 
 
-def scenario_from(data: Any) -> Scenario:
+def scenario_from(data: Any, read_files: bool = True) -> Scenario:
     """Build a Scenario from what `model_dump(mode="json")` gave.
+
+    Without `read_files` the files that it names are neither looked for nor read: it can be compared with another one.
 
     Raises:
         ValueError: a key or a value is wrong.
     """
     if not isinstance(data, dict):
         raise ValueError(f"a scenario is a {type(data).__name__}, expected a mapping of scenario keys")
-    return _validate(data, f"scenario {data.get('name')!r}")
+    return _validate(data, f"scenario {data.get('name')!r:.80}", None if read_files else {UNREAD: True})
 
 
 def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,13 +252,13 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} holds an alias of itself") from None
 
 
-def _validate(data: dict[str, Any], origin: str) -> Scenario:
+def _validate(data: dict[str, Any], origin: str, context: dict[str, Any] | None = None) -> Scenario:
     try:
         data = _plain(data, origin, ())
         # Through JSON, so that lists become tuples while every other type stays strict.
-        return Scenario.model_validate_json(json.dumps(data))
+        return Scenario.model_validate_json(json.dumps(data), context=context)
     except RecursionError:
-        raise ValueError(f"{origin} holds an alias of itself") from None
+        raise ValueError(f"{origin} is nested too deeply, or holds an alias of itself") from None
     except ValidationError as error:
         faults = [f"  {_place(fault['loc'])}: {fault['msg']} (got {fault['input']!r:.80})" for fault in error.errors()]
         raise ValueError("\n".join([f"{origin} is not a valid scenario:", *faults])) from None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from wdmoe_env import paths
 from wdmoe_env.hardware.radio_replay import Sampling, read_stretches
@@ -14,6 +14,15 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+
+MAX_EXPERTS: Final = 65_536
+UNREAD: Final = "unread"
+"""Key of the context for settings that come from others: files that they name are neither looked for nor read."""
+
+
+def reads_files(info: ValidationInfo) -> bool:
+    """Whether settings that are validated may read the files they name."""
+    return UNREAD not in (info.context or {})
 
 
 class Settings(BaseModel):
@@ -42,7 +51,7 @@ class ModelSettings(Settings):
     layers: Count
     hidden_size: Count
     intermediate_size: Count
-    experts: Count
+    experts: Annotated[int, Field(ge=1, le=MAX_EXPERTS)]
     top_k: Count
     activation_flops: NonNegative = 4.0
     """FLOPs of the activation function per value, eta in the system model (assumed: SiLU as 4 operations)."""
@@ -122,12 +131,13 @@ class TraceSettings(Settings):
 
     @field_validator("files")
     @classmethod
-    def _absolute(cls, files: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(paths.absolute, files))
+    def _absolute(cls, files: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        return tuple(map(paths.absolute, files)) if reads_files(info) else files
 
     @model_validator(mode="after")
-    def _readable(self) -> TraceSettings:
-        self.read()
+    def _readable(self, info: ValidationInfo) -> TraceSettings:
+        if reads_files(info):
+            self.read()
         return self
 
     def read(self) -> list[list[RadioTrace]]:

@@ -21,7 +21,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     newest = [RunDir(path).checkpoints()[-1] for path in (one, other)]
     assert newest[0].name == newest[1].name
     for left, right, stem in ((*newest, "state"), (one / "best", other / "best", "policy")):
-        (tensors, data), (others, other_data) = load_folder(left, stem), load_folder(right, stem)
+        (tensors, data), (others, other_data) = load_folder(left, stem, 2**30), load_folder(right, stem, 2**30)
         assert data == other_data
         assert tensors.keys() == others.keys()
         for name, tensor in tensors.items():

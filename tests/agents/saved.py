@@ -11,7 +11,7 @@ DATA = {"name": "x", "list": [1, 2.5, None], "deep": {"third": 1 / 3}}
 
 
 def assert_intact(folder: Path) -> None:
-    tensors, data = load_folder(folder, "policy")
+    tensors, data = load_folder(folder, "policy", 2**20)
     assert data == DATA
     assert tensors.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():

@@ -45,7 +45,7 @@ def test_resumed_equals_uninterrupted(
     assert runs.resume(halves, console) == 0
     assert f"resuming {halves} at {chunks * plan.timesteps // 4:,} of" in text(console)
     assert_same_run(whole, halves)
-    checkpoint = RunDir(halves).load_checkpoint()
+    checkpoint = RunDir(halves).load_checkpoint(2**30)
     assert checkpoint is not None
     assert ("state.buffer.observations" in checkpoint[1]) == (algorithm == "sac")
     assert len(table(whole / "metrics.csv")) == 4

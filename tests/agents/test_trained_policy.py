@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from replayed import replaying
+from replayed import table as table_of_boards
 
 import agents
 from agents.build import build
 from agents.plan import Plan
-from agents.policy import save_policy
+from agents.policy import _network, save_policy
 from agents.storage import StorageError, load_folder, save_folder
 from agents.vec_env import WDMoEVecEnv
 from wdmoe_env import Policy, Scenario, Simulator, load_scenario
@@ -56,6 +58,7 @@ def test_decides_as_the_network_does(saved: tuple[Path, Any], tiny: Scenario) ->
 
 def test_torch_keeps_its_threads(saved: tuple[Path, Any], tiny: Scenario) -> None:
     policy, seen = agents.load(saved[0]), []
+    policy.reset(tiny, 1)
     torch.set_num_threads(2)
     try:
         policy._network.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
@@ -89,15 +92,36 @@ def test_while_it_is_replaced(saved: tuple[Path, Any]) -> None:
     assert agents.load(run).name == "run"
 
 
+def nested(depth: int) -> Any:
+    return [nested(depth - 1)] if depth else []
+
+
+def tamper(run: Path, harm: Callable[[dict[str, torch.Tensor], Any], Any]) -> None:
+    tensors, data = load_folder(run / "best", "policy", 2**20)
+    harm(tensors, data)
+    save_folder(run / "best", "policy", tensors, data)
+
+
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
         (lambda t, d: d.update(algorithm="../../evil"), "algorithm is '../../evil', expected one of ppo, sac"),
         (lambda t, d: d.update(algorithm=["ppo"]), "algorithm is"),
         (lambda t, d: d.update(width=9), "expected"),
-        (lambda t, d: d.update(width="wide"), "does not fit this version"),
-        (lambda t, d: d.update(width=-1), "does not fit this version"),
-        (lambda t, d: d.pop("width"), "does not fit this version"),
+        (lambda t, d: d.pop("width"), "width is None, expected a whole number"),
+        (lambda t, d: d.update(encodings=5), "encodings was 5, and is {"),
+        (lambda t, d: d.pop("encodings"), "encodings was None, and is {"),
+        (lambda t, d: d["encodings"].update(action="token"), "encodings.action was 'token', and is 'price' here"),
+        (lambda t, d: d["encodings"].update(action_kinds=2), "encodings.action_kinds was 2, and is 1 here"),
+        (lambda t, d: d["encodings"]["features"].append("x"), r"encodings\.features had \d+ entries, and has"),
+        (lambda t, d: d["encodings"]["features"].reverse(), r"encodings\.features\[0\] was 'depth', and is 'eff"),
+        (lambda t, d: d["scenario"]["devices"][0].update(count=10**9), "needs? at least one expert"),
+        (lambda t, d: d["scenario"]["model"].update(experts=10**9, layers=1), "less than or equal to 65536"),
+        (lambda t, d: d["scenario"].update(name="../../evil"), "name: String should match pattern"),
+        (lambda t, d: d["scenario"].update(board="../../evil"), "board: Extra inputs are not permitted"),
+        (lambda t, d: d["scenario"].update(description=nested(400)), "recursion limit exceeded"),
+        (lambda t, d: d["scenario"]["gating"].update(bank_passes=10**12), "expected at most 4 GB"),
+        (lambda t, d: d["scenario"]["radio"].update(bandwidth_hz=True), "valid number"),
         (lambda t, d: d.pop("scenario"), "a scenario is a NoneType"),
         (lambda t, d: d["scenario"].update(extra=1), "extra: Extra inputs are not permitted"),
         (lambda t, d: t.pop(next(iter(t))), "policy has no"),
@@ -107,18 +131,104 @@ def test_while_it_is_replaced(saved: tuple[Path, Any]) -> None:
     ],
 )
 def test_what_does_not_fit_is_named(saved: tuple[Path, Any], harm: Any, words: str) -> None:
-    folder = saved[0] / "best"
-    tensors, data = load_folder(folder, "policy")
-    harm(tensors, data)
-    save_folder(folder, "policy", tensors, data)
+    tamper(saved[0], harm)
     with pytest.raises(StorageError, match=words) as caught:
         agents.load(saved[0])
-    assert str(folder) in str(caught.value)
+    assert str(saved[0] / "best") in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("width", [10**9, 4096, 10**4000, 0, -1, True, 8.0, "8", "wide", [8], None])
+def test_width_is_checked_before_a_network_is_built(saved: tuple[Path, Any], width: Any, monkeypatch: Any) -> None:
+    tamper(saved[0], lambda t, d: d.update(width=width))
+    monkeypatch.setattr("agents.policy._network", lambda *_: pytest.fail("a network was built"))
+    with pytest.raises(StorageError, match=r"best/policy\.json: width is .*, (expected|but there are [\d,]+ weights)"):
+        agents.load(saved[0])
+
+
+def test_large_file_is_not_read(saved: tuple[Path, Any]) -> None:
+    os.truncate(saved[0] / "best/policy.safetensors", 8 * 2**30)
+    with pytest.raises(StorageError, match="has 8,589,934,592 bytes, expected at most 536,870,912"):
+        agents.load(saved[0])
+
+
+@pytest.mark.parametrize("file", ["../../etc/passwd", "/etc/passwd"])
+def test_files_that_a_policy_names_are_not_read(saved: tuple[Path, Any], tiny: Scenario, file: str) -> None:
+    fading = {"kind": "none", "diversity": 1}
+    tamper(saved[0], lambda t, d: d["scenario"]["channel"].update(trace={"files": [file]}, fading=fading))
+    policy = agents.load(saved[0])
+    assert policy.scenario.channel.trace is not None
+    assert policy.scenario.channel.trace.files == (file,)
+    with pytest.raises(ValueError, match=r"channel\.fading\.kind was 'none'"):
+        policy.reset(tiny, 1)
+    compute = {"kind": "measured", "file": file, "board": "x"}
+    tamper(saved[0], lambda t, d: d["scenario"]["devices"][0].update(compute=compute))
+    assert agents.load(saved[0]).scenario.devices[0].compute.model_dump()["file"] == file
+
+
+def test_policy_of_measured_devices(tmp_path: Path) -> None:
+    scenario = replaying(table_of_boards(tmp_path))
+    save_policy(tmp_path / "run/best", "ppo", _network("ppo", 8, scenario), 8, scenario)
+    policy, simulator = agents.load(tmp_path / "run"), Simulator(scenario, 2)
+    policy.reset(scenario, 2)
+    simulator.step(policy.decide(simulator.reset(0)))
+
+
+def devices(tiny: Scenario, count: int, tokens: int = 8) -> Scenario:
+    (group,) = tiny.model_dump(mode="json")["devices"][:1]
+    changes = {"traffic": {"tokens": tokens}, "model": {"experts": 32}}
+    return load_scenario(tiny, devices=[{**group, "count": count}], **changes)
+
+
+@pytest.mark.parametrize("count", [4, 8, 16, 32])
+def test_transfer(saved: tuple[Path, Any], tiny: Scenario, count: int) -> None:
+    policy, scenario = agents.load(saved[0], transfer=True), devices(tiny, count, tokens=12)
+    simulator = Simulator(scenario, 3)
+    policy.reset(scenario, 3)
+    observation = simulator.reset(0)
+    outcome = simulator.step(policy.decide(observation))
+    assert np.isfinite(outcome.reward).all()
+    table, order = (
+        observation_codec("device", scenario).encode(observation),
+        np.random.default_rng(0).permutation(count),
+    )
+    actions = policy.act(table)
+    assert actions.shape == (3, count)
+    assert np.ptp(actions, axis=1).min() > 1e-4
+    np.testing.assert_allclose(policy.act(table[:, order]), actions[:, order], atol=1e-6)
+
+
+def test_transfer_and_back(saved: tuple[Path, Any], tiny: Scenario) -> None:
+    policy, own = agents.load(saved[0], transfer=True), agents.load(saved[0])
+    observation = Simulator(tiny, 2).reset(0)
+    own.reset(tiny, 2)
+    for scenario in (devices(tiny, 16), tiny):
+        policy.reset(scenario, 2)
+    expected = own.decide(observation)
+    np.testing.assert_array_equal(policy.decide(observation).selection, expected.selection)
+    np.testing.assert_array_equal(policy.decide(observation).bandwidth, expected.bandwidth)
+
+
+def test_transfer_has_to_be_asked_for(saved: tuple[Path, Any], tiny: Scenario) -> None:
+    with pytest.raises(ValueError, match=r"devices\[0\]\.count was .*; with transfer it runs all the same"):
+        agents.load(saved[0]).reset(devices(tiny, 4), 1)
+
+
+def test_the_band_is_split_as_it_was_learned(saved: tuple[Path, Any], tiny: Scenario) -> None:
+    policy, observation = agents.load(saved[0]), Simulator(tiny, 2).reset(0)
+    policy.reset(tiny, 2)
+    expected = policy.decide(observation)
+    policy.reset(load_scenario(tiny, bandwidth="learned"), 2)
+    np.testing.assert_array_equal(policy.decide(observation).bandwidth, expected.bandwidth)
+
+
+def test_reset_comes_first(saved: tuple[Path, Any], tiny: Scenario) -> None:
+    with pytest.raises(RuntimeError, match=r"call reset\(\) before"):
+        agents.load(saved[0]).decide(Simulator(tiny).reset(0))
+
+
 def test_critics_are_left_behind(saved: tuple[Path, Any]) -> None:
-    tensors, data = load_folder(saved[0] / "best", "policy")
+    tensors, data = load_folder(saved[0] / "best", "policy", 2**20)
     assert data["algorithm"] == "ppo" or all(name.startswith("actor.") for name in tensors)
     assert {"torch", "stable-baselines3", "wdmoe-env"} <= set(data["versions"])
     json.dumps(data)
