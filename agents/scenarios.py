@@ -34,7 +34,7 @@ def encodings(bandwidth: str) -> dict[str, Any]:
 
 
 def scenario_difference(trained: Scenario, other: Scenario) -> str | None:
-    """The first setting in which two scenarios differ, in words; what only names them or encodes actions is no matter."""
+    """The first setting in which two scenarios differ, in words; names and how actions are encoded do not count."""
     ignored = {"name", "description", "bandwidth"}
     return first_difference(trained.model_dump(exclude=ignored), other.model_dump(exclude=ignored), "")
 
