@@ -32,6 +32,8 @@ CELLS: Final = 64
 """Cells that are solved side by side: a step of one cell alone takes many times as long."""
 DEVICES: Final = 262_144
 """Prices that are imitated, all steps together: a step of a larger cell takes longer, and shows more of them."""
+MARKUP: Final = 1.1
+"""Imitated prices over those found: imitation errs to both sides, and the floor mends prices that are too high."""
 HELD_OUT: Final = 0.125
 """Share of the steps, the last ones, that only measure the error."""
 BATCH: Final = 8192
@@ -152,7 +154,7 @@ def _target(solution: Solution, observation: Observation, scenario: Scenario) ->
     """
     decision, compute = solution.decision, scenario.compute_model
     wanted = decision.selection | selection.routed(observation, scenario.model.top_k)
-    action = PriceAction.encode(solution.price).astype(np.float64)
+    action = PriceAction.encode(MARKUP * solution.price).astype(np.float64)
     matters = compute.per_device(selection.tokens_per_expert(wanted)) > 0
     if scenario.bandwidth == "optimal":
         return action, matters

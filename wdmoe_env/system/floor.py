@@ -17,7 +17,8 @@ def keep_floor(
 ) -> BoolArray:
     """Return the selection, with tokens back at plain routing in cells that keep too little gate mass. (N, J, E) bool.
 
-    Those tokens go back first that pay least at the prices for the mass that it wins, and no more than it takes.
+    Those tokens go back first that pay least at the prices for the mass that it wins, as long as they do not win more
+    than is lacking; the last one is the one that pays least of those that win what is lacking then.
 
     Args:
         gate_weights: (N, J, E).
@@ -36,10 +37,20 @@ def keep_floor(
     change = routed.astype(weights.dtype) - wanted
     won = np.maximum((weights * change).sum(axis=1), 0.0)
     paid = np.matmul(price[short, None].astype(weights.dtype), change)[:, 0]
-    order = np.argsort(np.where(won > TINY, paid / np.maximum(won, TINY), np.inf), axis=1)
-    won = np.take_along_axis(won, order, axis=1)
-    returns = np.empty(won.shape, dtype=np.bool_)
-    np.put_along_axis(returns, order, won.cumsum(axis=1) - won < lacking[short, None], axis=1)
+    returns = _cheapest(won, paid, lacking[short])
     kept = by_expert(selection).copy()
     kept[short] = np.where(returns[:, None], routed, wanted)
     return kept.swapaxes(1, 2)
+
+
+def _cheapest(won: GateArray, paid: GateArray, lacking: FloatArray) -> BoolArray:
+    """Mark tokens, (N, J), that win the (N,) mass that is lacking and pay little for it."""
+    order = np.argsort(np.where(won > TINY, paid / np.maximum(won, TINY), np.inf), axis=1)
+    sums = np.take_along_axis(won, order, axis=1).cumsum(axis=1, dtype=np.float64)
+    below = sums < lacking[:, None]
+    returns = np.empty(won.shape, dtype=np.bool_)
+    np.put_along_axis(returns, order, below, axis=1)
+    left = lacking - np.max(sums, axis=1, where=below, initial=0.0)
+    last = np.where(~returns & (won >= left[:, None]), paid, np.inf).argmin(axis=1)
+    returns[np.arange(len(won)), last] = True
+    return returns
