@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from evaluation.errors import EvaluationError
 from wdmoe_env import Policy, Scenario
@@ -70,10 +71,19 @@ def check_fit(contenders: Sequence[Contender], scenarios: Sequence[Scenario]) ->
             for policy in contender.policies:
                 try:
                     policy.reset(scenario, 1)
-                except ValueError as error:
+                except _misfits(contender) as error:
                     raise EvaluationError(
                         f"policy {contender.name!r} cannot run in scenario {scenario.name!r}: {error}"
                     ) from error
+
+
+def _misfits(contender: Contender) -> tuple[type[Exception], ...]:
+    """What `reset` raises; policies that are shipped are read from their files only then."""
+    if not contender.trained:
+        return (ValueError,)
+    import agents
+
+    return (ValueError, agents.StorageError)
 
 
 def _find(source: str, transfer: bool) -> Contender:
@@ -95,14 +105,14 @@ def _find(source: str, transfer: bool) -> Contender:
     return Contender(label or folder.resolve().name, source, policies, run_dirs, trained=True)
 
 
-def _pretrained(algo: str, transfer: bool) -> Policy:
+def _pretrained(algo: Any, transfer: bool) -> Policy:  # any word: agents knows the algorithms and checks it
     # Loading torch takes seconds; who compares baselines alone does not wait for it.
     import agents
 
     try:
         return agents.pretrained(algo, transfer=transfer)
     except (agents.StorageError, ValueError) as error:
-        raise EvaluationError(str(error)) from error
+        raise EvaluationError(f"no policy {PRETRAINED}{algo}: {error}") from error
 
 
 def _load(run_dir: Path, transfer: bool) -> Policy:

@@ -80,7 +80,7 @@ def test_transfer_reaches_what_is_trained(runs: Path, transfer: bool) -> None:
         (["./broken"], "cannot load the trained run 'broken': no policy.json in it"),
         (["mine", "./mine"], "more than one policy is called 'mine': tell them apart with LABEL=POLICY"),
         (["label="], "policy 'label=' is empty"),
-        (["pretrained:dqn"], "no policy of 'dqn' is shipped"),
+        (["pretrained:dqn"], "no policy pretrained:dqn: no policy of 'dqn' is shipped"),
     ],
 )
 def test_what_cannot_be_compared(runs: Path, sources: list[str], message: str) -> None:
@@ -92,4 +92,15 @@ def test_a_run_of_another_scenario_is_found_at_once(runs: Path, tiny: Scenario) 
     with pytest.raises(EvaluationError, match=r"'picky' cannot run in scenario 'tiny': model.layers was 32"):
         check_fit(find_contenders(["top-k", "picky"]), [tiny])
     with pytest.raises(EvaluationError, match=r"'ppo' cannot run in scenario 'tiny'"):
+        check_fit(find_contenders(["pretrained:ppo"]), [tiny])
+
+
+def test_a_shipped_policy_that_is_broken_is_found_at_once(
+    runs: Path, tiny: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise StorageError("policy.json is cut short")
+
+    monkeypatch.setattr(Picky, "reset", broken)
+    with pytest.raises(EvaluationError, match=r"'ppo' cannot run in scenario 'tiny': policy.json is cut short"):
         check_fit(find_contenders(["pretrained:ppo"]), [tiny])
