@@ -25,7 +25,9 @@ from evaluation import outputs, summary
 from evaluation.comparison import Comparison, compare, num_decisions
 from evaluation.contenders import Contender, check_fit, find_contenders
 from evaluation.errors import EvaluationError
+from evaluation.pair_table import build_pair_table
 from evaluation.plan import Plan
+from evaluation.statistics import FEW_RUNS
 from evaluation.table import build_table
 from evaluation.upload import WandbMode, upload
 from wdmoe_env import Scenario, Simulator, load_scenario
@@ -45,11 +47,13 @@ class Options:
     scenario: str = "paper"
     """Scenarios, separated by commas: names of presets or YAML files."""
     policies: str = "top-k,top-k+bandwidth,wdmoe,dynamic-skipping,price,random"
-    """Baselines or directories of trained runs, separated by commas; LABEL=POLICY gives one another name."""
+    """Baselines, directories of trained runs or pretrained:ALGO, separated by commas; LABEL=POLICY renames one."""
     episodes: int = 200
     """Held-out episodes for each policy."""
     seed: int = 0
     """Decides the episodes; training never meets them, whatever its seed."""
+    transfer: bool = False
+    """Let trained policies run in scenarios that they were not trained in, such as another number of devices."""
     bound_steps: int = 200
     """Single steps, drawn at random, that are compared with the proven most that they can bring; 0: none."""
     out: Path | None = None
@@ -91,7 +95,8 @@ def evaluate(options: Options, command: str) -> summary.Summary:
         EvaluationError: an option is wrong, a policy does not fit a scenario or decides badly, or writing fails.
     """
     plan = Plan(options.episodes, options.seed, bound_steps=options.bound_steps)
-    scenarios, contenders = _scenarios(options.scenario), find_contenders(_words(options.policies))
+    scenarios = _scenarios(options.scenario)
+    contenders = find_contenders(_words(options.policies), options.transfer)
     check_fit(contenders, scenarios)
     out = options.out or Path("results") / datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
     outputs.prepare(out, options.overwrite)
@@ -152,12 +157,17 @@ def _show(comparisons: list[Comparison], plan: Plan, out: Path) -> None:
     console = console if console.is_terminal else Console(file=sys.stdout, width=MIN_WIDTH)
     for comparison in comparisons:
         console.print(build_table(comparison))
+        if (pairs := build_pair_table(comparison)) is not None:
+            console.print(pairs)
         scenario = comparison.scenario
         if plan.bound_steps and comparison.bound is None:
             metric = scenario.reward.metric
             print(f"{scenario.name}: no bound is known for reward.metric {metric!r}, so nothing is compared with one")
     if plan.episodes < FEW_EPISODES:
         print(f"warning: intervals from {plan.episodes} episodes are too narrow; use at least {FEW_EPISODES}")
+    for name, runs in ((result.name, len(result.runs)) for result in comparisons[0].results):
+        if 1 < runs < FEW_RUNS:
+            print(f"warning: intervals from {runs} training runs of {name} are too narrow; use at least {FEW_RUNS}")
     print(f"report: {out / outputs.REPORT}")
 
 

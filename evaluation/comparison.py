@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from evaluation.certified import Certified, certify
 from evaluation.contenders import REFERENCE, Contender, make_baseline
+from evaluation.improvement import Pair, improvements
 from evaluation.optimality import Judge, Judged
 from evaluation.plan import Plan
 from evaluation.runner import EPISODE_METRICS, PolicyRun, run_policy
-from evaluation.statistics import Estimate, estimate, paired_ratio
+from evaluation.statistics import Estimate, Interval, estimate, paired_ratio, ratio_of_means
 from wdmoe_env import Policy, Scenario
 from wdmoe_env.interface import FloatArray
 
@@ -28,6 +29,8 @@ class Result:
         ratio: (episodes,) for each run, the latency of the forward pass over plain top-K's in the same episode.
         judged: the sampled steps of each run beside their bounds; empty where no bound is known or asked for.
         estimates: of each name in `METRICS`.
+        optimality_ratio: mean reward of the sampled steps as a share of the mean of the most that they could bring.
+            `optimality` is the mean of the steps' shares, whatever a step can bring. None without a bound.
     """
 
     contender: Contender
@@ -35,6 +38,7 @@ class Result:
     ratio: tuple[FloatArray, ...]
     judged: tuple[Judged, ...]
     estimates: dict[str, Estimate]
+    optimality_ratio: Interval | None = None
 
     @property
     def name(self) -> str:
@@ -44,10 +48,18 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All contenders in one scenario, and what is proved about it; None where no bound is known or asked for."""
+    """All contenders in one scenario.
+
+    Attributes:
+        scenario: what was simulated.
+        results: one for each contender.
+        pairs: each of them against each other one.
+        bound: what is proved about the scenario; None where no bound is known or asked for.
+    """
 
     scenario: Scenario
     results: tuple[Result, ...]
+    pairs: tuple[Pair, ...] = ()
     bound: Certified | None = None
 
 
@@ -77,7 +89,7 @@ def compare(
     latency = plain[0][0].episodes["latency_ms"]
     results = tuple(_result(contender, done[contender.name], latency) for contender in contenders)
     judged = [one for result in results for one in result.judged]
-    return Comparison(scenario, results, certify(scenario, judged) if judged else None)
+    return Comparison(scenario, results, _pairs(results), certify(scenario, judged) if judged else None)
 
 
 def num_decisions(scenario: Scenario, contenders: Sequence[Contender], plan: Plan) -> int:
@@ -111,8 +123,16 @@ def _result(contender: Contender, done: Sequence[_Done], plain: FloatArray) -> R
     ratio = tuple(paired_ratio(run.episodes["latency_ms"], plain) for run in runs)
     passes = runs[0].passes
     estimates = {name: estimate([run.episodes[name] for run in runs], clusters=passes) for name in EPISODE_METRICS}
-    estimates["decision_us"] = estimate([run.decision_us for run in runs], shared=False)
+    estimates["decision_us"] = estimate([run.decision_us for run in runs])
     estimates["latency_vs_top_k"] = estimate(ratio, clusters=passes)
-    if judged:
-        estimates["optimality"] = estimate([one.share for one in judged], clusters=judged[0].passes)
-    return Result(contender, runs, ratio, judged, estimates)
+    if not judged:
+        return Result(contender, runs, ratio, judged, estimates)
+    estimates["optimality"] = estimate([one.share for one in judged], clusters=judged[0].passes)
+    reward, most = [one.share * one.bounds.reward for one in judged], [one.bounds.reward for one in judged]
+    in_sum = ratio_of_means(reward, most, clusters=judged[0].passes)
+    return Result(contender, runs, ratio, judged, estimates, in_sum)
+
+
+def _pairs(results: Sequence[Result]) -> tuple[Pair, ...]:
+    rewards = [[run.episodes["reward"] for run in result.runs] for result in results]
+    return improvements([result.name for result in results], rewards, results[0].runs[0].passes)

@@ -9,11 +9,15 @@ from pathlib import Path
 from string import Template
 
 from evaluation.comparison import Comparison, Result
+from evaluation.pair_table import COLUMNS, pair_texts, shown_pairs
 from evaluation.plots import Plot
+from evaluation.statistics import Interval
 from evaluation.summary import Summary
 from evaluation.table import columns, heading, number, texts
 
 _TEMPLATE = Path(__file__).with_name("report_template.html")
+_ROBUST = ("reward", "optimality")
+"""Metrics whose interquartile mean has a column."""
 
 
 def render(comparisons: Sequence[Comparison], plots: Mapping[str, Sequence[Plot]], summary: Summary) -> str:
@@ -47,21 +51,44 @@ def _scenario(comparison: Comparison, plots: Sequence[Plot]) -> str:
         f'<section id="{escape(scenario.name)}"><h2>{escape(heading(comparison))}</h2>'
         f"<p>{escape(scenario.description)}<br>"
         f'<span class="muted">{escape(size)}</span></p>'
-        f"{_table(comparison)}{_bound_note(comparison)}"
+        f"{_table(comparison)}{_bound_note(comparison)}{_pairs(comparison)}"
         f'<div class="plots">{"".join(_figure(plot) for plot in plots)}</div></section>'
     )
 
 
 def _table(comparison: Comparison) -> str:
-    shown, results = columns(comparison), comparison.results
-    head = "".join(f"<th>{escape(column)}</th>" for column in shown.values())
-    rows = "".join(
-        f"<tr><th>{escape(result.name)}</th>{''.join(_cell(results, result, metric) for metric in shown)}</tr>"
-        for result in results
-    )
-    return (
-        f'<div class="scroll"><table><thead><tr><th>policy</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    shown = columns(comparison)
+    robust = [metric for metric in _ROBUST if metric in shown]
+    head = ["policy", *shown.values(), *(f"{shown[metric]}, IQM" for metric in robust)]
+    rows = [
+        [
+            _cell(metric, result.estimates[metric].of_mean, _is_best(comparison.results, result, metric))
+            for metric in shown
+        ]
+        + [_cell(metric, result.estimates[metric].of_iqm) for metric in robust]
+        for result in comparison.results
+    ]
+    return _html([result.name for result in comparison.results], head, rows)
+
+
+def _pairs(comparison: Comparison) -> str:
+    """Who has more reward than whom; nothing where nobody is compared."""
+    pairs = shown_pairs(comparison)
+    if not pairs:
+        return ""
+    rows = [
+        [f"<td>{escape(pair.other)}</td>", *(_written(value, ends) for value, ends in pair_texts(pair))]
+        for pair in pairs
+    ]
+    table = _html([pair.policy for pair in pairs], COLUMNS, rows, "scroll pairs")
+    return f"<h3>More reward than others</h3>{table}"
+
+
+def _html(names: Sequence[str], head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "scroll") -> str:
+    """A table whose rows begin with a name; their other cells are HTML."""
+    headings = "".join(f"<th>{escape(column)}</th>" for column in head)
+    body = "".join(f"<tr><th>{escape(name)}</th>{''.join(row)}</tr>" for name, row in zip(names, rows, strict=True))
+    return f'<div class="{kind}"><table><thead><tr>{headings}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _bound_note(comparison: Comparison) -> str:
@@ -78,13 +105,18 @@ def _bound_note(comparison: Comparison) -> str:
     )
 
 
-def _cell(results: Sequence[Result], result: Result, metric: str) -> str:
-    value = result.estimates[metric]
+def _is_best(results: Sequence[Result], result: Result, metric: str) -> bool:
     # Least latency is no merit where the mass is gone; the reward weighs both.
-    best = metric == "reward" and value.mean == max(other.estimates[metric].mean for other in results)
-    mark = ' class="best"' if best else ""
-    mean, ends = texts(metric, value)
-    return f"<td{mark}>{mean}<small>{ends}</small></td>"
+    most = max(other.estimates[metric].mean for other in results)
+    return metric == "reward" and result.estimates[metric].mean == most
+
+
+def _cell(metric: str, found: Interval, best: bool = False) -> str:
+    return _written(*texts(metric, found), ' class="best"' if best else "")
+
+
+def _written(value: str, ends: str, mark: str = "") -> str:
+    return f"<td{mark}>{value}<small>{ends}</small></td>"
 
 
 def _figure(plot: Plot) -> str:
@@ -108,6 +140,7 @@ def _facts(summary: Summary) -> str:
 def _origins(summary: Summary) -> str:
     rows = []
     for name, origin in summary["meta"]["policies"].items():
-        kind = f"trained: {', '.join(origin['runs'])}" if origin["runs"] else "baseline"
+        where = ", ".join(origin["runs"]) or origin["source"]
+        kind = f"trained: {where}" if origin["trained"] else "baseline"
         rows.append(f"<tr><th>{escape(name)}</th><td>{escape(kind)}</td></tr>")
     return "".join(rows)

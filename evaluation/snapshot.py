@@ -25,7 +25,7 @@ class Options:
     scenario: str = "paper"
     """Preset, or path of a YAML file."""
     policy: str = "top-k"
-    """Baseline, or directory of a trained run."""
+    """Baseline, directory of a trained run, or pretrained:ALGO."""
     layer: int = 8
     """Step to draw, counted from 0."""
     seed: int = 0

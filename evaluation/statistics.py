@@ -7,24 +7,47 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluation.bootstrap import draw
 from wdmoe_env.interface import FloatArray, IntArray
 
-RESAMPLES = 4000
-_BLOCK = 1 << 21
+FEW_RUNS = 5
+"""With fewer training runs than this, a bootstrap over runs says little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A number and the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean, the 95 % interval of that mean, and the interquartile mean."""
+    """A mean and an interquartile mean, each with the ends of its 95 % interval."""
 
     mean: float
     low: float
     high: float
     iqm: float
+    iqm_low: float
+    iqm_high: float
+
+    @property
+    def of_mean(self) -> Interval:
+        """The mean and its interval."""
+        return Interval(self.mean, self.low, self.high)
+
+    @property
+    def of_iqm(self) -> Interval:
+        """The interquartile mean and its interval."""
+        return Interval(self.iqm, self.iqm_low, self.iqm_high)
 
     def as_dict(self) -> dict[str, float | list[float]]:
         """The form in which `summary.json` holds it."""
-        return {"mean": self.mean, "ci95": [self.low, self.high], "iqm": self.iqm}
+        ends, iqm_ends = [self.low, self.high], [self.iqm_low, self.iqm_high]
+        return {"mean": self.mean, "ci95": ends, "iqm": self.iqm, "iqm_ci95": iqm_ends}
 
 
 def iqm(values: FloatArray) -> float:
@@ -38,58 +61,68 @@ def iqm(values: FloatArray) -> float:
     return float(ordered[cut : ordered.size - cut].mean())
 
 
-def estimate(
-    strata: Sequence[FloatArray], *, shared: bool = True, clusters: IntArray | None = None, seed: int = 0
-) -> Estimate:
-    """Estimate the mean of all strata, each weighing the same, with a percentile bootstrap of the mean.
+def estimate(runs: Sequence[FloatArray], *, clusters: IntArray | None = None, seed: int = 0) -> Estimate:
+    """Estimate mean and interquartile mean over all runs and episodes, with percentile bootstraps of both.
 
-    A stratum holds the values of one training run; a baseline has a single one. The interval therefore speaks for the
-    runs that were given, not for all that training could have brought.
+    A resample draws runs and, independently, clusters of episodes: its interval speaks for other runs of the same
+    training and for other episodes. With a single run it speaks for that run alone.
 
     Args:
-        strata: one (n,) array for each stratum.
-        shared: the i-th values of all strata come from the same episode. The episodes are then drawn once for all
-            strata; drawing them apart would take what the runs have in common for independent evidence.
-        clusters: (n,) what shared episodes have in common, such as the forward pass whose gate weights they replay.
-            Whole clusters are drawn: their episodes are no independent evidence either. None: all are independent.
+        runs: one (n,) array for each training run, a single one for a baseline. The i-th values of all runs come from
+            the same episode: drawing episodes apart would take what runs have in common for independent evidence.
+        clusters: (n,) what episodes have in common, such as the forward pass whose gate weights they replay. Whole
+            clusters are drawn: their episodes are no independent evidence either. None: all are independent.
         seed: of the bootstrap.
 
     Raises:
-        ValueError: there is nothing to estimate from, a value is not finite, or shared strata differ in length.
+        ValueError: there is nothing to estimate from, a value is not finite, or runs differ in length.
     """
-    if not strata or any(values.ndim != 1 or not values.size for values in strata):
-        raise ValueError("expected at least one stratum, each a one-dimensional array of at least one value")
-    if not all(np.isfinite(values).all() for values in strata):
+    table = as_table(runs)
+    drawn = draw(len(table), np.arange(table.shape[1]) if clusters is None else clusters, seed=seed)
+    mean, middle = (
+        interval(drawn.means(table), float(table.mean())),
+        interval(drawn.iqms(table), iqm(table)),
+    )
+    return Estimate(mean.value, mean.low, mean.high, middle.value, middle.low, middle.high)
+
+
+def ratio_of_means(
+    runs: Sequence[FloatArray], over: Sequence[FloatArray], *, clusters: IntArray, seed: int = 0
+) -> Interval:
+    """Mean over all runs and episodes as a share of the mean of other values of the same runs and episodes.
+
+    Args:
+        runs: one (n,) array for each run.
+        over: what they are related to, above 0, in the same form.
+        clusters: as in `estimate`.
+        seed: of the bootstrap.
+    """
+    table, base = as_table(runs), as_table(over)
+    drawn = draw(len(table), clusters, seed=seed)
+    return interval(drawn.means(table) / drawn.means(base), float(table.mean() / base.mean()))
+
+
+def as_table(runs: Sequence[FloatArray]) -> FloatArray:
+    """Values of all runs, (runs, episodes).
+
+    Raises:
+        ValueError: there are none, one is not finite, or runs differ in length.
+    """
+    if not runs or any(values.ndim != 1 or not values.size for values in runs):
+        raise ValueError("expected at least one run, each a one-dimensional array of at least one value")
+    if len({values.size for values in runs}) > 1:
+        raise ValueError(f"runs hold {[values.size for values in runs]} episodes, expected the same number in each")
+    table = np.stack(runs)
+    if not np.isfinite(table).all():
         raise ValueError("expected finite values only")
-    if shared and len({values.size for values in strata}) > 1:
-        raise ValueError(f"strata hold {[values.size for values in strata]} episodes, expected the same number in each")
-    # One draw of episodes for all strata is the same as a draw from the average over the strata.
-    drawn_from = [np.mean(strata, axis=0)] if shared else list(strata)
-    means = bootstrap_means(drawn_from, clusters=clusters, seed=seed)
-    low, high = np.percentile(means, [2.5, 97.5])
-    mean = float(np.mean([values.mean() for values in strata]))
-    # Rounding must not put the mean of constant values outside of their interval.
-    return Estimate(mean, min(float(low), mean), max(float(high), mean), iqm(np.concatenate(list(strata))))
+    return table
 
 
-def bootstrap_means(
-    strata: Sequence[FloatArray], *, clusters: IntArray | None = None, seed: int = 0, resamples: int = RESAMPLES
-) -> FloatArray:
-    """Means of stratified resamples, (resamples,): each stratum is resampled within itself and weighs the same.
-
-    A resample draws as many clusters as there are, with replacement; without clusters every value is one.
-    """
-    rng = np.random.default_rng(seed)
-    means = np.zeros(resamples)
-    for values in strata:
-        _, of = np.unique(np.arange(values.size) if clusters is None else clusters, return_inverse=True)
-        totals, sizes = np.bincount(of, weights=values), np.bincount(of)
-        rows = max(1, _BLOCK // totals.size)
-        for start in range(0, resamples, rows):
-            count = min(rows, resamples - start)
-            drawn = rng.integers(totals.size, size=(count, totals.size))
-            means[start : start + count] += totals[drawn].sum(axis=1) / sizes[drawn].sum(axis=1) / len(strata)
-    return means
+def interval(resampled: FloatArray, value: float) -> Interval:
+    """A value and its 95 % percentile interval."""
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    # Rounding must not put constant values outside of their interval.
+    return Interval(value, min(float(low), value), max(float(high), value))
 
 
 def paired_ratio(values: FloatArray, reference: FloatArray) -> FloatArray:

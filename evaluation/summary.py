@@ -16,18 +16,24 @@ from evaluation.comparison import METRICS, Comparison, Result
 from evaluation.errors import EvaluationError
 from evaluation.plan import Plan
 from evaluation.runner import EPISODE_METRICS
+from evaluation.statistics import Interval
 from wdmoe_env.provenance import git_revision, versions
 
 Summary = dict[str, Any]
 
 
 def build(comparisons: Sequence[Comparison], plan: Plan, command: str) -> Summary:
-    """Return `{"scenarios": {NAME: {"policies": {POLICY: {METRIC: ESTIMATE}}, "bound": BOUND}}, "meta": {...}}`.
+    """Return `{"scenarios": {NAME: SCENARIO}, "meta": {...}}`.
 
-    An ESTIMATE is `{"mean": x, "ci95": [low, high], "iqm": x}`, and METRIC one of `evaluation.comparison.METRICS`.
+    A SCENARIO is `{"policies": {POLICY: {METRIC: ESTIMATE}}, "optimality_ratio": {POLICY: {"ratio": x, "ci95": [low,
+    high]}}, "improvement": {POLICY: {OTHER: {"probability": x, "ci95": [low, high]}}}, "reward_vs": {POLICY: {OTHER:
+    {"change": x, "ci95": [low, high]}}}, "bound": BOUND}`, described at `evaluation.comparison.Result` and
+    `evaluation.improvement.Pair`; pairs without a change are left out of `reward_vs`.
+    An ESTIMATE is `{"mean": x, "ci95": [low, high], "iqm": x, "iqm_ci95": [low, high]}`, and METRIC one of
+    `evaluation.comparison.METRICS`.
     BOUND is `{"steps": n, "reward": ESTIMATE, "latency_at_floor_ms": ESTIMATE, "frontier": {"retained_mass": [...],
     "latency_ms": [...]}, "states": "shared" | "per policy"}`, described at `evaluation.certified.Certified`; where none
-    is known or asked for it is empty, and no policy has the metric `optimality`.
+    is known or asked for it is empty, so is `optimality_ratio`, and no policy has the metric `optimality`.
 
     Raises:
         EvaluationError: a number is not finite; names where it stands.
@@ -99,11 +105,35 @@ def _scenario(comparison: Comparison) -> dict[str, Any]:
         result.name: {name: result.estimates[name].as_dict() for name in METRICS if name in result.estimates}
         for result in comparison.results
     }
-    return {"policies": policies, "bound": comparison.bound.as_dict() if comparison.bound else {}}
+    return {
+        "policies": policies,
+        "optimality_ratio": {
+            result.name: _interval("ratio", result.optimality_ratio)
+            for result in comparison.results
+            if result.optimality_ratio is not None
+        },
+        "improvement": _nested(comparison, "probability"),
+        "reward_vs": _nested(comparison, "change"),
+        "bound": comparison.bound.as_dict() if comparison.bound else {},
+    }
+
+
+def _nested(comparison: Comparison, name: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for pair in comparison.pairs:
+        interval = getattr(pair, name)
+        if interval is not None:
+            found.setdefault(pair.policy, {})[pair.other] = _interval(name, interval)
+    return found
+
+
+def _interval(name: str, interval: Interval) -> dict[str, Any]:
+    return {name: interval.value, "ci95": [interval.low, interval.high]}
 
 
 def _origin(result: Result) -> dict[str, Any]:
-    return {"source": result.contender.source, "runs": [str(path) for path in result.contender.run_dirs]}
+    who = result.contender
+    return {"source": who.source, "trained": who.trained, "runs": [str(path) for path in who.run_dirs]}
 
 
 def _episodes(scenario: str, result: Result, index: int) -> pl.DataFrame:

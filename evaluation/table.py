@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evaluation.comparison import Comparison
-from evaluation.statistics import Estimate
+from evaluation.statistics import Interval
 
 COLUMNS = {
     "latency_ms": "latency (ms)",
@@ -37,7 +37,7 @@ def build_table(comparison: Comparison) -> Table:
     for column in shown.values():
         table.add_column(column, justify="right")
     for result in comparison.results:
-        table.add_row(escape(result.name), *[_cell(name, result.estimates[name]) for name in shown])
+        table.add_row(escape(result.name), *[_cell(name, result.estimates[name].of_mean) for name in shown])
     return table
 
 
@@ -46,12 +46,10 @@ def columns(comparison: Comparison) -> dict[str, str]:
     return {name: heading for name, heading in COLUMNS.items() if name in comparison.results[0].estimates}
 
 
-def texts(metric: str, estimate: Estimate) -> tuple[str, str]:
-    """Mean and interval of a metric as tables show them."""
-    if metric != "optimality":
-        return number(estimate.mean), interval(estimate)
-    low, mean, high = (percent(value) for value in (estimate.low, estimate.mean, estimate.high))
-    return f"{mean} %", f"{low}–{high}"  # noqa: RUF001 - an en dash
+def texts(metric: str, found: Interval) -> tuple[str, str]:
+    """Value and interval of a metric as tables show them."""
+    write, unit = (percent, " %") if metric == "optimality" else (number, "")
+    return f"{write(found.value)}{unit}", f"{write(found.low)}–{write(found.high)}"  # noqa: RUF001 - an en dash
 
 
 def heading(comparison: Comparison) -> str:
@@ -71,11 +69,6 @@ def number(value: float) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def interval(estimate: Estimate) -> str:
-    """The 95 % interval as tables show it."""
-    return f"{number(estimate.low)}–{number(estimate.high)}"  # noqa: RUF001 - an en dash
-
-
 def percent(share: float) -> str:
     """A share in percent as tables show it: no decimals where penalties have made it less than -1.
 
@@ -85,8 +78,8 @@ def percent(share: float) -> str:
     return f"{100 * share:,.{0 if share < -1.0 else 1}f}"
 
 
-def _cell(metric: str, estimate: Estimate) -> str:
-    mean, ends = texts(metric, estimate)
+def _cell(metric: str, found: Interval) -> str:
+    mean, ends = texts(metric, found)
     return f"{mean}\n[dim]{ends}[/dim]"
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+import baselines
 import evaluate
 from evaluation import outputs
-from wdmoe_env import Scenario
+from wdmoe_env import Policy, Scenario
 
 ROOT = Path(evaluate.__file__).parent
 
@@ -56,6 +57,30 @@ def test_a_reward_without_a_bound_is_said_so(
     assert "of bound" not in out
     assert evaluate.main(arguments(file, tmp_path / "off", "--bound-steps", "0")) == 0
     assert "no bound is known" not in capsys.readouterr().out
+
+
+def test_a_set_of_runs_gets_a_table_of_its_own_and_a_warning_where_it_is_small(
+    tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def load(run_dir: Path, transfer: bool = False) -> Policy:
+        asked.append((run_dir.name, transfer))
+        return baselines.make("top-k+bandwidth")
+
+    monkeypatch.setitem(sys.modules, "agents", SimpleNamespace(load=load))
+    for seed in ("seed-0", "seed-1"):
+        (tmp_path / "mine" / seed).mkdir(parents=True)
+    more = ["--policies", f"top-k,{tmp_path / 'mine'}", "--transfer"]
+    assert evaluate.main([*arguments(tiny_file, tmp_path / "out"), *more]) == 0
+    assert asked == [("seed-0", True), ("seed-1", True)]
+    out = capsys.readouterr().out
+    assert "trained policies against others" in out
+    assert "IQM of mine over 2 runs and all episodes: reward" in out
+    assert "warning: intervals from 2 training runs of mine are too narrow; use at least 5" in out
+    found = json.loads((tmp_path / "out" / outputs.SUMMARY).read_text())
+    assert found["meta"]["policies"]["mine"]["trained"] is True
+    assert found["meta"]["policies"]["top-k"]["trained"] is False
 
 
 def test_same_seed_same_results(tiny_file: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from matplotlib import image
 from rich.console import Console
 
-from evaluation import outputs, plots, report, style, summary, upload
+from evaluation import outputs, report, style, summary, upload
 from evaluation.comparison import METRICS, Comparison
 from evaluation.device_plot import device_groups
 from evaluation.errors import EvaluationError
@@ -21,7 +21,7 @@ from evaluation.table import build_table
 from wdmoe_env import Scenario, load_scenario
 
 POLICIES = ["top-k", "top-k+bandwidth", "random"]
-PLOTS = {"latency", "trade-off", "layer-latency", "bottlenecks"}
+PLOTS = {"latency", "trade-off", "profiles", "layer-latency", "bottlenecks"}
 
 
 @pytest.fixture(scope="module")
@@ -38,20 +38,21 @@ def written(comparison: Comparison, made: summary.Summary, tmp_path_factory: pyt
 
 def test_summary_has_the_agreed_form(made: summary.Summary, tiny: Scenario) -> None:
     assert set(made) == {"scenarios", "meta"}
-    assert set(made["scenarios"]["tiny"]) == {"policies", "bound"}
+    assert set(made["scenarios"]["tiny"]) == {"policies", "optimality_ratio", "improvement", "reward_vs", "bound"}
     policies = made["scenarios"]["tiny"]["policies"]
     assert list(policies) == POLICIES
     for metrics in policies.values():
         assert set(metrics) == set(METRICS)
         for value in metrics.values():
-            assert set(value) == {"mean", "ci95", "iqm"}
-            low, high = value["ci95"]
-            assert low <= value["mean"] <= high
+            assert set(value) == {"mean", "ci95", "iqm", "iqm_ci95"}
+            for middle, ends in (("mean", "ci95"), ("iqm", "iqm_ci95")):
+                low, high = value[ends]
+                assert low <= value[middle] <= high
     bound = made["scenarios"]["tiny"]["bound"]
     assert set(bound) == {"steps", "reward", "latency_at_floor_ms", "frontier", "states"}
     assert bound["steps"] == 8
     assert bound["states"] == "shared"
-    assert set(bound["reward"]) == set(bound["latency_at_floor_ms"]) == {"mean", "ci95", "iqm"}
+    assert set(bound["reward"]) == set(bound["latency_at_floor_ms"]) == {"mean", "ci95", "iqm", "iqm_ci95"}
     assert len(bound["frontier"]["retained_mass"]) == len(bound["frontier"]["latency_ms"]) > 10
     meta = made["meta"]
     assert meta["seeds"] == {"seed": 3, "episodes": 5, "timed_decisions": 8, "bound_steps": 8}
@@ -59,14 +60,40 @@ def test_summary_has_the_agreed_form(made: summary.Summary, tiny: Scenario) -> N
     assert Scenario.model_validate_json(json.dumps(meta["configuration"]["tiny"])) == tiny
 
 
+def test_rewards_are_related_to_bounds_in_sum_too(made: summary.Summary, comparison: Comparison) -> None:
+    assert list(made["scenarios"]["tiny"]["optimality_ratio"]) == POLICIES
+    plain = made["scenarios"]["tiny"]["optimality_ratio"]["top-k"]
+    # Plain top-K has a reward of 1 in every step.
+    assert plain["ratio"] == pytest.approx(1.0 / comparison.results[0].judged[0].bounds.reward.mean())
+    assert plain["ci95"][0] <= plain["ratio"] <= plain["ci95"][1]
+
+
+def test_summary_holds_every_pair(made: summary.Summary) -> None:
+    scenario = made["scenarios"]["tiny"]
+    assert {name: set(others) for name, others in scenario["improvement"].items()} == {
+        name: {*POLICIES} - {name} for name in POLICIES
+    }
+    assert scenario["improvement"]["top-k"]["random"] == {"probability": 1.0, "ci95": [1.0, 1.0]}
+    reward = {name: scenario["policies"][name]["reward"]["mean"] for name in POLICIES}
+    found = scenario["reward_vs"]["top-k+bandwidth"]["top-k"]
+    assert found["change"] == pytest.approx(reward["top-k+bandwidth"] / reward["top-k"] - 1.0)
+    assert found["ci95"][0] <= found["change"] <= found["ci95"][1]
+    # Penalties make random's reward negative: nothing is a share of it.
+    assert "random" not in scenario["reward_vs"]["top-k"]
+
+
 def test_without_a_bound_optimality_is_left_out(comparison: Comparison, plan: Plan, tmp_path: Path) -> None:
     results = [
-        replace(result, estimates={name: value for name, value in result.estimates.items() if name != "optimality"})
+        replace(
+            result,
+            estimates={name: value for name, value in result.estimates.items() if name != "optimality"},
+            optimality_ratio=None,
+        )
         for result in comparison.results
     ]
     without = replace(comparison, results=tuple(results), bound=None)
     made = summary.build([without], plan, "x")
-    assert made["scenarios"]["tiny"]["bound"] == {}
+    assert made["scenarios"]["tiny"]["bound"] == made["scenarios"]["tiny"]["optimality_ratio"] == {}
     assert "optimality" not in made["scenarios"]["tiny"]["policies"]["top-k"]
     columns, rows = upload.summary_rows(made)
     assert rows[0][columns.index("optimality")] is None
@@ -142,17 +169,6 @@ def test_plots_are_not_empty(written: Path) -> None:
         pixels = image.imread(file)
         assert pixels.shape[1] > 800
         assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 50
-
-
-def test_learning_curve_is_drawn_where_a_run_has_one(comparison: Comparison, tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    agent = comparison.results[1]
-    trained = replace(agent, contender=replace(agent.contender, name="ppo", run_dirs=(run_dir,)))
-    with_run = replace(comparison, results=(comparison.results[0], trained))
-    assert "tiny-learning-curve" not in {plot.name for plot in plots.draw_all(with_run, tmp_path)}
-    (run_dir / "evaluations.csv").write_text("timesteps,reward,latency_ms\n0,0.5,9\n100000,1.25,8\n")
-    assert "tiny-learning-curve" in {plot.name for plot in plots.draw_all(with_run, tmp_path)}
 
 
 def test_a_policy_has_the_same_colour_in_every_comparison() -> None:
