@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 
+from agents.actor import actor_of
 from agents.sb3_policies import DevicePPOPolicy, DeviceSACPolicy
 from agents.scenarios import encodings, first_difference, saved_scenario, scenario_difference
 from agents.settings import RANGES, Algorithm
@@ -30,7 +30,7 @@ POLICIES: dict[str, type[BasePolicy]] = {"ppo": DevicePPOPolicy, "sac": DeviceSA
 
 
 class TrainedPolicy:
-    """A learned policy; it decides without exploring. Call `reset` before it decides.
+    """A learned policy, with the weights that its network has now. It decides without exploring; call `reset` first.
 
     It splits the band as it has learned to, whatever a scenario sets for price actions.
 
@@ -55,6 +55,7 @@ class TrainedPolicy:
     ) -> None:
         self.name, self.scenario = name, scenario
         self._network, self._rebuild, self._transfer = network, rebuild, transfer
+        self._actor = actor_of(network)
         self._ready: tuple[Scenario, ActionCodec, ObservationCodec] | None = None
 
     def reset(self, scenario: Scenario, num_envs: int) -> None:
@@ -71,14 +72,11 @@ class TrainedPolicy:
         scenario = scenario.model_copy(update={"bandwidth": self.scenario.bandwidth})
         if self._ready is None or self._ready[0] != scenario:
             self._network = self._fitted(scenario)
-            self._network.set_training_mode(False)
             self._ready = scenario, action_codec("price", scenario), observation_codec("device", scenario)
 
     def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
         """The action for each row of an encoded (N, U, F) observation, (N, A), within [-1, 1]."""
-        with torch.no_grad(), _one_thread():
-            action = self._network._predict(torch.as_tensor(observation), deterministic=True)
-        return np.clip(action.numpy().reshape(len(observation), -1), -1.0, 1.0)
+        return np.clip(self._actor(observation), -1.0, 1.0)
 
     def decide(self, observation: Observation) -> Decision:
         """Encode, run the network, decode.
@@ -99,17 +97,6 @@ class TrainedPolicy:
         network = self._rebuild(scenario)
         network.load_state_dict(self._network.state_dict())
         return network
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Networks this small are 20 times slower where threads wait for each other; other models here keep theirs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def save_policy(folder: Path, algorithm: Algorithm, network: BasePolicy, width: int, scenario: Scenario) -> None:

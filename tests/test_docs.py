@@ -134,7 +134,7 @@ def options(command: Any) -> list[str]:
     ("page", "names"),
     [
         ("training-and-evaluation.md", [*options(train), *options(evaluate), *options(tune)]),
-        ("environment.md", [*SCHEMA, *(name for name in FEATURES if not name.startswith("dropped_"))]),
+        ("environment.md", [*SCHEMA, *(name for name in FEATURES if not name.startswith(("dropped_", "lost_")))]),
         ("system-model.md", list(baselines.BASELINES)),
         ("training-and-evaluation.md", list(baselines.BASELINES)),
         ("scenarios.md", preset_names()),

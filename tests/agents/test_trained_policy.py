@@ -56,19 +56,14 @@ def test_decides_as_the_network_does(saved: tuple[Path, Any], tiny: Scenario) ->
             observation = simulator.step(first).observation
 
 
-def test_torch_keeps_its_threads(saved: tuple[Path, Any], tiny: Scenario) -> None:
-    policy, seen = agents.load(saved[0]), []
-    policy.reset(tiny, 1)
-    torch.set_num_threads(2)
-    try:
-        policy._network.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
-        real = policy._network._predict
-        policy._network._predict = lambda *a, **k: (seen.append(torch.get_num_threads()), real(*a, **k))[1]  # type: ignore[method-assign, func-returns-value]
-        policy.decide(Simulator(tiny, 1).reset(0))
-        assert set(seen) == {1}
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(1)
+def test_decides_what_the_network_does(saved: tuple[Path, Any], tiny: Scenario) -> None:
+    policy = agents.load(saved[0])
+    for cells in (1, 7):
+        policy.reset(tiny, cells)
+        table = observation_codec("device", tiny).encode(Simulator(tiny, cells).reset(0))
+        with torch.no_grad():
+            expected = policy._network._predict(torch.as_tensor(table), deterministic=True).numpy()
+        np.testing.assert_allclose(policy.act(table), np.clip(expected.reshape(cells, -1), -1.0, 1.0), atol=2e-6)
 
 
 def test_another_scenario_is_refused(saved: tuple[Path, Any], tiny: Scenario) -> None:
