@@ -10,7 +10,9 @@ the cell is not as it is observed, or where a decision changes later layers.
   a power: it spares devices that are loaded or hot (1.5 times), or does not (half), for whole episodes.
 - *Candidates*: in each state a few changed versions of `price` are really run on, with the very future that will come,
   followed by `price` that knows the cell, and the best sum of rewards is taken. What more layers bring over the layer
-  alone is what heat, load and the time that passes are worth, as far as these candidates and this horizon show it.
+  alone is what heat, load and the time that passes are worth, as far as these candidates and this horizon show it; and
+  luck: where fading follows the time that passes, each candidate meets another channel, and the oracle sees which is
+  good. `--futures` judges by futures that do not come: what remains is coupling that can be foreseen.
 
 A reward is relative to plain top-K routing in the same state: who keeps devices cool helps that reference, too. The
 latency of a forward pass has no such reference, but falls with the retained mass. Validation episodes.
@@ -67,6 +69,8 @@ class Options:
     """Episodes of the rows that look ahead, which take minutes: so few only show whether gains are large. 0: none."""
     horizon: int = 8
     """Layers that are looked ahead, the one that is decided among them."""
+    futures: int = 0
+    """Random futures that candidates are judged by, each as long again. 0: the one that will come, luck included."""
     seed: int = 0
     """Seed of the episodes."""
     json: bool = False
@@ -179,8 +183,11 @@ def knowing(see: Callable[[Simulator], Observation], scenario: Scenario, num_env
     return lambda simulator: price.decide(see(simulator))
 
 
-def looking_ahead(scenario: Scenario, num_envs: int, horizon: int) -> Decide:
-    """Take the candidate with the most reward over `horizon` layers, or to the episode's end."""
+def looking_ahead(scenario: Scenario, num_envs: int, horizon: int, futures: int = 0) -> Decide:
+    """Take the candidate with the most reward over `horizon` layers, or to the episode's end.
+
+    Candidates are judged by what will happen, or by the mean over `futures` other ones, the same for all of them.
+    """
     candidates = [candidate.decider(scenario, num_envs) for candidate in CANDIDATES]
     after = candidates[0]
 
@@ -192,14 +199,17 @@ def looking_ahead(scenario: Scenario, num_envs: int, horizon: int) -> Decide:
         return total
 
     def decide(simulator: Simulator) -> Decision:
-        now = simulator.state()
+        now, step = simulator.state(), simulator.steps
         tried = [candidate(simulator) for candidate in candidates]
-        values = []
-        # The state holds the generator, too: all candidates meet the same future.
-        for decision in tried:
-            values.append(value(simulator, decision))
-            simulator.restore(now)
-        best, cell = np.argmax(values, axis=0), np.arange(num_envs)
+        # The state holds the generator: without another one, the future is that which will come.
+        others = [np.random.default_rng([step, future, 1]).bit_generator.state for future in range(futures)]
+        values = np.zeros((len(tried), num_envs))
+        for rng in others or [now["rng"]]:
+            for index, decision in enumerate(tried):
+                simulator.restore({**now, "rng": rng})
+                values[index] += value(simulator, decision)
+        simulator.restore(now)
+        best, cell = values.argmax(axis=0), np.arange(num_envs)
         selection = np.stack([decision.selection for decision in tried])[best, cell]
         return Decision(selection, np.stack([decision.bandwidth for decision in tried])[best, cell])
 
@@ -249,8 +259,9 @@ def measure(scenario: Scenario, options: Options) -> Iterator[Row]:
         yield judge(scenario, "price", price, price)
         near = run(looking_ahead(scenario, few, 1), scenario, few, options.seed)
         yield judge(scenario, "oracle: candidates, 1 ahead", near, price)
-        far = run(looking_ahead(scenario, few, options.horizon), scenario, few, options.seed)
-        yield judge(scenario, f"oracle: candidates, {options.horizon} ahead", far, price, near)
+        far = run(looking_ahead(scenario, few, options.horizon, options.futures), scenario, few, options.seed)
+        futures = f", {options.futures} futures" if options.futures else ""
+        yield judge(scenario, f"oracle: candidates, {options.horizon} ahead{futures}", far, price, near)
 
 
 def interval(gain: float | None, ci95: tuple[float, float] | None) -> list[str]:

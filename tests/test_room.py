@@ -60,11 +60,12 @@ def test_what_is_shown():
     assert np.array_equal(room.true_channel(simulator).gain_ul, simulator.cell.gain[:, 1])
 
 
-def test_looking_ahead_changes_nothing_and_draws_nothing(hot: Scenario):
+@pytest.mark.parametrize("futures", [0, 2])
+def test_looking_ahead_changes_nothing_and_draws_nothing(hot: Scenario, futures: int):
     simulator, untouched = (Simulator(hot, 2, "validation") for _ in range(2))
     for each in (simulator, untouched):
         each.reset(3)
-    decision = room.looking_ahead(hot, 2, 4)(simulator)
+    decision = room.looking_ahead(hot, 2, 3, futures)(simulator)
     assert simulator.steps == 0
     one, other = (each.step(decision) for each in (simulator, untouched))
     assert np.array_equal(one.reward, other.reward)
@@ -91,3 +92,21 @@ def test_load_counts_in_the_selection_alone():
     assert not np.array_equal(much.selection, price.selection)
     split = room.allocate_for(much.selection, simulator.true_observation(), scenario)
     assert np.array_equal(much.bandwidth, split)
+
+
+def test_futures_that_do_not_come_tell_nothing_of_the_one_that_does():
+    """Where fading follows the time that passes, the future that comes sets lucky decisions apart."""
+    scenario = preset("mobile", model={"layers": 4})
+    simulator = Simulator(scenario, 8, "validation")
+    simulator.reset(0)
+    now = simulator.state()
+
+    def decisions(futures: int) -> list[np.ndarray]:
+        found = []
+        for seed in (1, 3):
+            simulator.restore({**now, "rng": np.random.default_rng(seed).bit_generator.state})
+            found.append(room.looking_ahead(scenario, 8, 2, futures)(simulator).selection)
+        return found
+
+    assert np.array_equal(*decisions(1))
+    assert not np.array_equal(*decisions(0))
