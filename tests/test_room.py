@@ -17,12 +17,12 @@ def hot() -> Scenario:
     """Devices that heat up fast, and lose most of their speed by it."""
     heat = {"thermal_time_constant_s": 0.002, "thermal_threshold": 0.05, "thermal_slowdown": 0.9}
     busy = {"model": {"hidden_size": 4096, "intermediate_size": 16384}, "traffic": {"tokens": 12}}
-    return toy(load={"mean": 0.1, "std": 0.0, **heat}, layers=4, **busy)
+    return toy(load={"mean": 0.1, "std": 0.0, **heat}, layers=3, **busy)
 
 
 def test_nothing_to_know_or_to_foresee_in_paper():
     """There the channel is observed as it is, and no decision changes a later layer."""
-    scenario = preset("paper", model={"layers": 4}, traffic={"tokens": 16})
+    scenario = preset("paper", model={"layers": 2}, traffic={"tokens": 16})
     rows = list(room.measure(scenario, OPTIONS))
     told, ahead = rows[:7], rows[7:]
     assert [row.method for row in told[:5]] == list(room.KNOWN)
@@ -75,7 +75,7 @@ def test_looking_ahead_changes_nothing_and_draws_nothing(hot: Scenario, futures:
 
 def test_looking_ahead_to_the_end_is_never_worse_than_what_follows(hot: Scenario):
     """What is imagined is what happens: a guess at the future would lose somewhere."""
-    ways = room.CANDIDATES[0].decider(hot, 4), room.looking_ahead(hot, 4, 1), room.looking_ahead(hot, 4, 4)
+    ways = room.CANDIDATES[0].decider(hot, 4), room.looking_ahead(hot, 4, 1), room.looking_ahead(hot, 4, 3)
     myopic, near, far = (room.run(decide, hot, 4, 0).reward for decide in ways)
     assert (far >= myopic - 1e-12).all()
     assert far.mean() > near.mean() + 1e-3
