@@ -152,7 +152,7 @@ def test_block_fading_is_new_in_every_step_however_short():
 @pytest.mark.parametrize("kind", ["rayleigh", "rician", "none"])
 def test_fading_keeps_the_mean_power(kind):
     cell, _ = cell_of("paper", num_envs=4000, channel={"fading": {"kind": kind}})
-    fading = cell.gain / cell._path_gain
+    fading = cell.gain / cell.path_gain
     assert fading.mean() == pytest.approx(1.0, rel=0.02)
 
 

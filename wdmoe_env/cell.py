@@ -169,6 +169,11 @@ class Cell:
         loss = channel.path_loss_db(np.abs(self.position), self._carrier_ghz, self._channel.path_loss, self.sight)
         self._path_gain = np.power(10.0, -0.1 * (loss + self.shadow))[:, None, :]
 
+    @property
+    def path_gain(self) -> FloatArray:
+        """True power gains but for the fading, downlink first: (N, 2, U), or (N, 1, U) where both links share them."""
+        return self._path_gain
+
     def _update(self, noise: FloatArray) -> None:
         self.gain = self._path_gain * channel.fading_gain(self.scatter, self._channel.fading)
         load = self._other_work()
