@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 DEMO := runs/demo
-DEMO_STEPS ?= 1200000
+DEMO_STEPS ?= 700000
 
 .PHONY: test lint types unit demo format clean
 
