@@ -57,6 +57,11 @@ class TrainedPolicy:
         self._network, self._rebuild, self._transfer = network, rebuild, transfer
         self._ready: tuple[Scenario, ActionCodec, ObservationCodec] | None = None
 
+    @property
+    def network(self) -> BasePolicy:
+        """What decides, fitted to the scenario of the last `reset`."""
+        return self._network
+
     def reset(self, scenario: Scenario, num_envs: int) -> None:
         """Get ready; a trained policy remembers nothing between steps.
 
