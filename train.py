@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """Train an agent on a scenario; Ctrl-C and SIGTERM save a checkpoint first."""
+    """Train an agent on a scenario; Ctrl-C and SIGTERM save a checkpoint first.
+
+    `train.py export RUN_DIR` writes a trained policy as an ONNX file; see `train.py export --help`.
+    """
 
     algo: Literal["ppo", "sac"] = "ppo"
     """Algorithm."""
@@ -56,6 +59,15 @@ class Options:
     """What the actor imitates before it learns: price, the baseline of that name."""
     set: Annotated[dict[str, float], tyro.conf.arg(metavar="KEY VALUE")] = field(default_factory=dict)
     """Hyperparameters to replace, e.g. --set gamma 0.5 batch_size 512."""
+
+
+def command_line(arguments: list[str]) -> int:
+    """Train, or export what was trained, and return the exit status."""
+    if arguments[:1] != ["export"]:
+        return main(tyro.cli(Options, args=arguments))
+    from agents import export
+
+    return export.main(tyro.cli(export.Options, prog="train.py export", args=arguments[1:]))
 
 
 def main(options: Options) -> int:
@@ -121,4 +133,4 @@ def _plan(options: Options) -> Plan:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options)))
+    sys.exit(command_line(sys.argv[1:]))

@@ -58,6 +58,11 @@ class TrainedPolicy:
         self._actor = actor_of(network)
         self._ready: tuple[Scenario, ActionCodec, ObservationCodec] | None = None
 
+    @property
+    def network(self) -> BasePolicy:
+        """What decides, fitted to the scenario of the last `reset`."""
+        return self._network
+
     def reset(self, scenario: Scenario, num_envs: int) -> None:
         """Get ready; a trained policy remembers nothing between steps.
 

@@ -72,6 +72,10 @@ class DevicePPOPolicy(ActorCriticPolicy):
         optimizer: Any = self.optimizer_class
         self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
+    def mean_action(self, table: Tensor) -> Tensor:
+        """What is decided without exploring, (N, U, F) to (N, A), in nothing but torch."""
+        return self.action_net(self.mlp_extractor.actor(table))
+
     def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
         mean = self.action_net(latent_pi)
         assert isinstance(self.action_dist, DiagGaussianDistribution)
@@ -84,6 +88,10 @@ class DeviceSACPolicy(SACPolicy):
     def __init__(self, *args: Any, width: int = 64, **kwargs: Any) -> None:
         self._width = width
         super().__init__(*args, **{**kwargs, "net_arch": []})
+
+    def mean_action(self, table: Tensor) -> Tensor:
+        """What is decided without exploring, (N, U, F) to (N, A), in nothing but torch."""
+        return torch.tanh(self.actor.mu(self.actor.latent_pi(table)))
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
         actor: Any = super().make_actor(features_extractor)

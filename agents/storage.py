@@ -22,7 +22,7 @@ from torch import Tensor
 
 from agents.safe_read import StorageError, read_file, read_json
 
-__all__ = ["StorageError", "load_folder", "save_folder", "tidy", "write_text"]
+__all__ = ["StorageError", "load_folder", "save_folder", "tidy", "write_bytes", "write_text"]
 
 FORMAT = 1
 DTYPES = (torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool)
@@ -100,9 +100,14 @@ def tidy(parent: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole file or none."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, blob: bytes) -> None:
+    """Write a whole file or none."""
     part = _part(path)
     try:
-        _write(part, text.encode())
+        _write(part, blob)
         os.replace(part, path)
     except OSError:
         part.unlink(missing_ok=True)

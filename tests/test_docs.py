@@ -12,7 +12,7 @@ import pytest
 import baselines
 import evaluate
 import train
-from agents import tune
+from agents import export, tune
 from wdmoe_env import Scenario, load_scenario, preset_names, simulator
 from wdmoe_env.features import FEATURES
 from wdmoe_env.gating.bank import gate_bank
@@ -133,7 +133,7 @@ def options(command: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("page", "names"),
     [
-        ("training-and-evaluation.md", [*options(train), *options(evaluate), *options(tune)]),
+        ("training-and-evaluation.md", [*options(train), *options(evaluate), *options(tune), *options(export)]),
         ("environment.md", [*SCHEMA, *(name for name in FEATURES if not name.startswith(("dropped_", "lost_")))]),
         ("system-model.md", list(baselines.BASELINES)),
         ("training-and-evaluation.md", list(baselines.BASELINES)),

@@ -147,8 +147,20 @@ class PriceAction:
 
     def decode(self, action: Any, observation: Observation) -> Decision:
         values = _checked(action, "action", (len(observation.layer), *self.space.shape), -1, 1)
-        chosen = self._select(PRICE_MAX * np.square(0.5 * (values[:, : self._devices] + 1.0)), observation)
-        return Decision(chosen, self._split(chosen, values[:, self._devices :], observation))
+        return self.decide(*self.meaning(values), observation)
+
+    def meaning(self, action: Any) -> tuple[Any, Any]:
+        """Prices in units of gate weight and bandwidth logits that an action, (N, A), means: (N, U) each.
+
+        Arrays or tensors. There are no logits, (N, 0), where the scenario allocates exactly.
+        """
+        scale = LOGIT_SCALE if self._scenario.bandwidth == "learned" else 1.0
+        return PRICE_MAX * (0.5 * (action[:, : self._devices] + 1.0)) ** 2, scale * action[:, self._devices :]
+
+    def decide(self, price: FloatArray, logit: FloatArray, observation: Observation) -> Decision:
+        """The decision that (N, U) prices and logits bring, see `meaning`."""
+        chosen = self._select(price, observation)
+        return Decision(chosen, self._split(chosen, logit, observation))
 
     def _select(self, price: FloatArray, observation: Observation) -> BoolArray:
         weights, plain = observation.gate_weights, selection.routed(observation, self._k)
@@ -161,7 +173,7 @@ class PriceAction:
         band, way = self._scenario.radio.bandwidth_hz, self._scenario.bandwidth
         if way == "learned":
             tokens = self._compute.per_device(selection.tokens_per_expert(chosen))
-            return split_by_logits(LOGIT_SCALE * logits, tokens > 0, band)
+            return split_by_logits(logits, tokens > 0, band)
         exact = allocate_for(chosen, observation, self._scenario)
         return exact if way == "optimal" else split_by_logits(logits, exact, band)
 
