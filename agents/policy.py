@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 
-from agents.actor import actor_of
+from agents.actor import Actor, actor_of
 from agents.sb3_policies import DevicePPOPolicy, DeviceSACPolicy
 from agents.scenarios import encodings, first_difference, saved_scenario, scenario_difference
 from agents.settings import RANGES, Algorithm
@@ -30,7 +30,7 @@ POLICIES: dict[str, type[BasePolicy]] = {"ppo": DevicePPOPolicy, "sac": DeviceSA
 
 
 class TrainedPolicy:
-    """A learned policy, with the weights that its network has now. It decides without exploring; call `reset` first.
+    """A learned policy; it decides without exploring. Call `reset` first, which takes the weights of that moment.
 
     It splits the band as it has learned to, whatever a scenario sets for price actions.
 
@@ -55,7 +55,7 @@ class TrainedPolicy:
     ) -> None:
         self.name, self.scenario = name, scenario
         self._network, self._rebuild, self._transfer = network, rebuild, transfer
-        self._actor = actor_of(network)
+        self._actor: Actor | None = None
         self._ready: tuple[Scenario, ActionCodec, ObservationCodec] | None = None
 
     @property
@@ -78,9 +78,16 @@ class TrainedPolicy:
         if self._ready is None or self._ready[0] != scenario:
             self._network = self._fitted(scenario)
             self._ready = scenario, action_codec("price", scenario), observation_codec("device", scenario)
+        self._actor = actor_of(self._network)
 
     def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The action for each row of an encoded (N, U, F) observation, (N, A), within [-1, 1]."""
+        """The action for each row of an encoded (N, U, F) observation, (N, A), within [-1, 1].
+
+        Raises:
+            RuntimeError: `reset` was not called yet.
+        """
+        if self._actor is None:
+            raise RuntimeError("call reset() before the first decide()")
         return np.clip(self._actor(observation), -1.0, 1.0)
 
     def decide(self, observation: Observation) -> Decision:
