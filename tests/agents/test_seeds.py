@@ -52,7 +52,7 @@ def test_seeds_in_words(words: str, expected: list[int]) -> None:
         ({"seeds": "-1"}, "seeds is '-1', expected numbers"),
         ({"seeds": "1,0-2"}, "seeds is '1,0-2', which names 1 twice"),
         ({"seeds": "0-4294967295"}, "expected at most 1,000 of them"),
-        ({"seeds": "7,4294967296"}, "seed is 4294967296, expected a number from 0 to 4294967295"),
+        ({"seeds": "7,4294967296"}, "seed is 4294967296, expected a whole number from 0 to 4294967295"),
         ({"seeds": "0-1", "seed": 0}, "--seed and --seeds are given, expected one of them"),
         ({"seeds": "0-1", "jobs": 0}, "jobs is 0, expected at least 1"),
         ({"seeds": "0-1", "scenario": "moon"}, "unknown scenario 'moon'"),

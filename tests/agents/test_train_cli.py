@@ -98,7 +98,7 @@ def started(run: Path, tiny_file: Path, timesteps: int = 10**7) -> subprocess.Po
     arguments = ["--scenario", str(tiny_file), "--timesteps", str(timesteps), "--run-dir", str(run), *SMALL, *SET]
     command = [sys.executable, "train.py", *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180  # Imports alone take long where all cores are busy.
     while not RunDir(run).checkpoints():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < until
