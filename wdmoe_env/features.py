@@ -76,8 +76,7 @@ def device_features(observation: Observation, scenario: Scenario) -> NDArray[np.
     table[:, :, -3] = observation.last_device_time / np.maximum(_largest(observation.last_device_time), TINY)
     table[:, :, -2] = 0.5 * np.log10(slowest / 1e-2)
     table[:, :, -1] = observation.layer[:, None] / last_layer
-    np.maximum(table, -LIMIT, out=table)
-    return np.minimum(table, LIMIT, out=table)
+    return np.clip(table, -LIMIT, LIMIT, out=table)
 
 
 def _slower_on_average(

@@ -255,7 +255,7 @@ def _scaled_db(gain: FloatArray) -> FloatArray:
 
 
 def _checked(values: Any, name: str, shape: tuple[int, ...], low: float, high: float) -> NDArray[Any]:
-    """Return `values` as an array, or say what is wrong with them."""
+    """Return `values` as an array of floating-point numbers, or say what is wrong with them."""
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} has dtype {array.dtype}, expected numbers")
@@ -266,4 +266,4 @@ def _checked(values: Any, name: str, shape: tuple[int, ...], low: float, high: f
     # Written so that NaN fails it too.
     if not (array.min() >= low - SLACK and array.max() <= high + SLACK):
         raise ValueError(f"{name} spans {array.min()} to {array.max()}, expected numbers from {low} to {high}")
-    return array
+    return array if array.dtype.kind == "f" else array.astype(np.float32)

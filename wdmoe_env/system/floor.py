@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from wdmoe_env.interface import BoolArray, FloatArray, GateArray, IntArray
+from wdmoe_env.interface import BoolArray, FloatArray, GateArray
 from wdmoe_env.system.selection import by_expert
 
 MARGIN = 1e-6
 """Share of plain routing's mass that is kept beyond the floor: the weights are summed in single precision."""
 TINY = 1e-9
 HUGE = 1e30
+"""More than any price, and than any price over `TINY`."""
 
 
 def keep_floor(
@@ -30,13 +31,12 @@ def keep_floor(
     """
     weights, wanted, routed = by_expert(gate_weights), by_expert(selection), by_expert(plain)
     lacking = (floor + MARGIN) * _mass(weights, routed) - _mass(weights, wanted)
-    short = np.flatnonzero(lacking > 0.0)
-    if not short.size:
+    if not np.any(lacking > 0.0):
         return selection
     change = (routed.view(np.int8) - wanted.view(np.int8)).astype(weights.dtype)
     won = np.maximum(np.einsum("nej,nej->nj", weights, change), 0.0)
     paid = np.matmul(price.astype(weights.dtype, order="C")[:, None], change)[:, 0]
-    returns = _cheapest(won, paid, lacking, short)
+    returns = _cheapest(won, paid, lacking)
     return (wanted ^ ((wanted ^ routed) & returns[:, None])).swapaxes(1, 2)
 
 
@@ -45,20 +45,21 @@ def _mass(weights: GateArray, chosen: BoolArray) -> FloatArray:
     return np.einsum("nej->n", weights * chosen, dtype=np.float64)
 
 
-def _cheapest(won: GateArray, paid: GateArray, lacking: FloatArray, short: IntArray) -> BoolArray:
-    """Mark tokens, (N, J), that win the (N,) mass that is lacking and pay little for it, in cells that are `short`."""
-    order = np.argsort(_last(won <= TINY, paid / np.maximum(won, TINY)), axis=1)
-    order += won.shape[1] * np.arange(len(won))[:, None]
+def _cheapest(won: GateArray, paid: GateArray, lacking: FloatArray) -> BoolArray:
+    """Mark tokens, (N, J), that win the (N,) mass that is lacking and pay little for it; none where none is lacking."""
+    cells = np.arange(len(won))
+    order = _last(won <= TINY, paid / np.maximum(won, TINY)).argsort(axis=1)
+    order += won.shape[1] * cells[:, None]
     sums = won.ravel()[order].cumsum(axis=1, dtype=np.float64)
     below = sums < lacking[:, None]
-    returns = np.empty_like(below)
+    returns = np.empty(won.shape, dtype=np.bool_)
     returns.ravel()[order] = below
-    left = lacking - np.max(sums, axis=1, where=below, initial=0.0)
+    left = lacking - np.maximum.reduce(sums, axis=1, where=below, initial=0.0)
     final = _last(returns | (won < left[:, None]), paid).argmin(axis=1)
-    returns[short, final[short]] = True
+    returns[cells, final] |= lacking > 0.0
     return returns
 
 
 def _last(mask: BoolArray, values: GateArray) -> GateArray:
-    """The values, and where the mask is set something larger than any: a sum, as `where` is slow at random masks."""
+    """The values, and where the mask is set something larger than any; a sum, as `np.where` is slow at random masks."""
     return values + mask * values.dtype.type(HUGE)

@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdmoe_env.interface import BoolArray, FloatArray, GateArray, IntArray, Observation
+from wdmoe_env.system.ranking import largest
 
 Array = TypeVar("Array", bound=np.generic)
 
 Candidates = Literal["top-k", "all"]
 PRICE_LEVELS: Final = (0.015, 0.03, 0.055, 0.08, 0.105, 0.135, 0.17, 0.21, 0.27, 0.36, 0.48)
 """Prices at which plain routing is summed up: finest where most tokens' second weights lie."""
-FEW: Final = 64
-"""K times E up to which passes over the experts of all tokens at once find the K largest faster than `partition`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def routing(gate_weights: GateArray, selection: BoolArray) -> Routing:
     """Sum up a selection: (N, J, E) gate weights and (N, J, E) bool to a `Routing`."""
     chosen = by_expert(selection).astype(np.float32)
     kept = by_expert(gate_weights) * chosen
-    used = np.add.reduce(chosen, axis=1)
+    used = np.matmul(np.ones(chosen.shape[1], dtype=np.float32), chosen)
     ones = np.ones(chosen.shape[2], dtype=np.float32)
     fraction = 1.0 / np.maximum(used, 1.0)
     return Routing(
@@ -87,7 +86,7 @@ def routing(gate_weights: GateArray, selection: BoolArray) -> Routing:
 def top_k(gate_weights: GateArray, k: int) -> BoolArray:
     """Plain top-K routing: the K largest weights of each token, the first of equal ones. (N, J, E) bool."""
     weights = by_expert(gate_weights)
-    return _largest(weights, k).swapaxes(1, 2)
+    return largest(weights, k).swapaxes(1, 2)
 
 
 def routed(observation: Observation, k: int) -> BoolArray:
@@ -145,7 +144,7 @@ def by_price(
 
 def by_score(score: GateArray, k: int) -> BoolArray:
     """Keep each token's at most K experts of largest positive score, or else its best one. (N, J, E) both ways."""
-    return _largest(by_expert(score), k, above=0.0).swapaxes(1, 2)
+    return largest(by_expert(score), k, above=0.0).swapaxes(1, 2)
 
 
 def tokens_per_expert(selection: BoolArray) -> FloatArray:
@@ -158,7 +157,7 @@ def repair(gate_weights: GateArray, wanted: BoolArray, k: int) -> BoolArray:
     """Make any (N, J, E) bool a valid selection: at most the K wanted experts of most weight, at least the best one."""
     weights = by_expert(gate_weights)
     wish = np.where(by_expert(wanted), weights, -1.0)
-    keep = by_expert(wanted) & _largest(wish, k)
+    keep = by_expert(wanted) & largest(wish, k)
     return _at_least_one(keep, weights, np.ones_like(keep)).swapaxes(1, 2)
 
 
@@ -169,35 +168,3 @@ def _at_least_one(keep: BoolArray, score: GateArray, allowed: BoolArray) -> Bool
         best = np.where(allowed[environment, :, token], score[environment, :, token], -np.inf).argmax(axis=1)
         keep[environment, best, token] = True
     return keep
-
-
-def _largest(values: GateArray, k: int, above: float = -np.inf) -> BoolArray:
-    """Mark the k largest of each token's (N, E, J) values, the first of equal ones.
-
-    Those that are not `above` this are left out, but for a token's largest.
-    """
-    best, least, top = _ranked(values, min(k, values.shape[1]))
-    kind = values.dtype.type
-    mark = values >= np.minimum(np.maximum(least, np.nextafter(kind(above), kind(np.inf))), best)[:, None]
-    taken = [place > above for place in top]
-    if np.count_nonzero(mark) > sum(map(np.count_nonzero, taken)) + np.count_nonzero(best <= above):
-        room = np.maximum(sum(taken), 1)
-        cell, token = np.nonzero(np.add.reduce(mark, axis=1, dtype=np.int64) > room)
-        order = np.argsort(-values[cell, :, token], axis=1, kind="stable")
-        mark[cell, :, token] = order.argsort(axis=1) < room[cell, token][:, None]
-    return mark
-
-
-def _ranked(values: GateArray, k: int) -> tuple[GateArray, GateArray, list[GateArray]]:
-    """The largest, the k-th largest, and all of the k largest of each token's (N, E, J) values: (N, J) each."""
-    experts = values.shape[1]
-    if k * experts > FEW:
-        part = np.partition(values, experts - k, axis=1)[:, experts - k :]
-        return np.maximum.reduce(part, axis=1), part[:, 0], list(part.swapaxes(0, 1))
-    top: list[GateArray] = []
-    for row in values.swapaxes(0, 1):
-        for place, other in enumerate(top):
-            top[place], row = np.maximum(other, row), np.minimum(other, row)
-        if len(top) < k:
-            top.append(row)
-    return top[0], top[-1], top
