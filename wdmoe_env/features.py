@@ -84,7 +84,7 @@ def _slower_on_average(
 ) -> FloatArray | float:
     """The column of this name, (N, U); 0 where gains are known at once and without error."""
     channel, radio = scenario.channel, scenario.radio_link
-    if not (channel.csi_delay_steps or channel.csi_error_db):
+    if not channel.uncertain:
         return 0.0
     reach = snr_bandwidth(observation.average_gain_dl, observation.average_gain_ul, radio)
     return np.log(token_time(rate(band, reach), radio) / sending_one)
