@@ -82,6 +82,11 @@ def main(options: Options) -> int:
         except (ValueError, StorageError, TrackingError) as error:
             console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
             return 2
+        except MemoryError as error:
+            console.print(
+                f"error: too little memory: {error}", style="red", markup=False, highlight=False, soft_wrap=True
+            )
+            return 2
     except KeyboardInterrupt:
         console.print("interrupted at once; checkpoints that were saved before are intact", soft_wrap=True)
         return 130

@@ -52,7 +52,7 @@ class RawFeatures(nn.Module):
         self.radio, self.top_k, self.devices = scenario.radio_link, scenario.model.top_k, scenario.num_devices
         self.band = self.radio.bandwidth_hz / self.devices
         self.last_layer = max(scenario.model.layers - 1, 1)
-        self.gains_are_stale = bool(channel.csi_delay_steps or channel.csi_error_db)
+        self.gains_are_stale = channel.uncertain
         constants = {
             "power_over_noise": self.radio.power_over_noise,
             "hosting": compute.hosting,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
+from agents.memory import check_memory
 from agents.scenarios import saved_scenario
 from agents.settings import Algorithm, WarmStart, hyperparameters
 from agents.storage import StorageError
@@ -42,7 +43,8 @@ class Plan:
         warm_start: what the actor imitates before it learns: nothing, or the baseline `price`.
 
     Raises:
-        ValueError: a value is of the wrong type or out of range, or the warm start is unknown.
+        ValueError: a value is of the wrong type or out of range, too much memory is needed, or the warm start is
+            unknown.
     """
 
     algorithm: Algorithm
@@ -70,6 +72,7 @@ class Plan:
         ):
             if value not in known:
                 raise ValueError(f"{called} is {value!r:.60}, expected one of {', '.join(known)}")
+        check_memory(self.algorithm, self.scenario, self.hyperparameters, self.num_envs)
 
     def as_json(self) -> dict[str, Any]:
         """Fit for config.json."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,32 +34,20 @@ class TrainedPolicy:
 
     Args:
         name: what tables call it.
-        network: decides, in cells of as many devices as its spaces have.
+        network: decides. Its weights do not depend on the number of devices; its spaces may be those of another cell.
         scenario: what it was trained in.
-        rebuild: makes the network, with any weights, for a scenario of another number of devices.
         transfer: whether it may run in other scenarios than its own.
 
     Attributes:
+        network: what decides, in torch; its `mean_action` takes tables of any number of devices.
         scenario: what it was trained in. The files that it names were not read if the policy was loaded.
     """
 
-    def __init__(
-        self,
-        name: str,
-        network: BasePolicy,
-        scenario: Scenario,
-        rebuild: Callable[[Scenario], BasePolicy] | None = None,
-        transfer: bool = False,
-    ) -> None:
+    def __init__(self, name: str, network: BasePolicy, scenario: Scenario, transfer: bool = False) -> None:
         self.name, self.scenario = name, scenario
-        self._network, self._rebuild, self._transfer = network, rebuild, transfer
+        self.network, self._transfer = network, transfer
         self._actor: Actor | None = None
         self._ready: tuple[Scenario, ActionCodec, ObservationCodec] | None = None
-
-    @property
-    def network(self) -> BasePolicy:
-        """What decides, fitted to the scenario of the last `reset`."""
-        return self._network
 
     def reset(self, scenario: Scenario, num_envs: int) -> None:
         """Get ready; a trained policy remembers nothing between steps.
@@ -76,9 +62,8 @@ class TrainedPolicy:
             )
         scenario = scenario.model_copy(update={"bandwidth": self.scenario.bandwidth})
         if self._ready is None or self._ready[0] != scenario:
-            self._network = self._fitted(scenario)
             self._ready = scenario, action_codec("price", scenario), observation_codec("device", scenario)
-        self._actor = actor_of(self._network)
+        self._actor = actor_of(self.network)
 
     def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
         """The action for each row of an encoded (N, U, F) observation, (N, A), within [-1, 1].
@@ -100,15 +85,6 @@ class TrainedPolicy:
             raise RuntimeError("call reset() before the first decide()")
         _, actions, observations = self._ready
         return actions.decode(self.act(observations.encode(observation)), observation)
-
-    def _fitted(self, scenario: Scenario) -> BasePolicy:
-        """The same weights for the scenario's number of devices, on which they do not depend."""
-        space = self._network.observation_space
-        if self._rebuild is None or (space.shape is not None and space.shape[0] == scenario.num_devices):
-            return self._network
-        network = self._rebuild(scenario)
-        network.load_state_dict(self._network.state_dict())
-        return network
 
 
 def save_policy(folder: Path, algorithm: Algorithm, network: BasePolicy, width: int, scenario: Scenario) -> None:
@@ -155,7 +131,7 @@ def load_policy(folder: Path, name: str, transfer: bool = False) -> TrainedPolic
         network.load_state_dict(tensors, strict=False)
     except (ValueError, RuntimeError) as error:
         raise StorageError(f"{folder} does not fit this version of the project: {error}") from error
-    return TrainedPolicy(name, network, scenario, partial(_network, algorithm, width), transfer)
+    return TrainedPolicy(name, network, scenario, transfer)
 
 
 def _width(data: dict[str, Any], tensors: dict[str, torch.Tensor], file: Path) -> int:

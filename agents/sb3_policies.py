@@ -73,7 +73,7 @@ class DevicePPOPolicy(ActorCriticPolicy):
         self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
     def mean_action(self, table: Tensor) -> Tensor:
-        """What is decided without exploring, (N, U, F) to (N, A), in nothing but torch."""
+        """What is decided without exploring, (N, U, F) to (N, A) for any U, in nothing but torch."""
         return self.action_net(self.mlp_extractor.actor(table))
 
     def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
@@ -90,8 +90,9 @@ class DeviceSACPolicy(SACPolicy):
         super().__init__(*args, **{**kwargs, "net_arch": []})
 
     def mean_action(self, table: Tensor) -> Tensor:
-        """What is decided without exploring, (N, U, F) to (N, A), in nothing but torch."""
-        return torch.tanh(self.actor.mu(self.actor.latent_pi(table)))
+        """What is decided without exploring, (N, U, F) to (N, A) for any U, in nothing but torch."""
+        latent: Any = self.actor.latent_pi
+        return torch.tanh(self.actor.mu(latent[1](table)))
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
         actor: Any = super().make_actor(features_extractor)

@@ -14,9 +14,9 @@ RANGES: Final[dict[str, tuple[float, float]]] = {
     "width": (1, 4096),
     "learning_rate": (0, 1),
     "learning_rate_end": (0, 1),
-    "rollout": (2, inf),
-    "batch_size": (2, inf),
-    "n_epochs": (1, inf),
+    "rollout": (2, 10_000_000),
+    "batch_size": (2, 1_000_000),
+    "n_epochs": (1, 1_000),
     "gamma": (0, 1),
     "gae_lambda": (0, 1),
     "clip_range": (0, inf),
@@ -24,12 +24,12 @@ RANGES: Final[dict[str, tuple[float, float]]] = {
     "vf_coef": (0, inf),
     "max_grad_norm": (0, inf),
     "log_std_init": (-20, 2),
-    "buffer_size": (1, inf),
-    "learning_starts": (0, inf),
+    "buffer_size": (1, 100_000_000),
+    "learning_starts": (0, 10**15),
     "tau": (0, 1),
-    "gradient_steps": (1, inf),
+    "gradient_steps": (1, 10_000),
 }
-"""Least and greatest value of a hyperparameter, both allowed."""
+"""Least and greatest value of a hyperparameter, both allowed; `agents.memory` limits what some need together."""
 
 
 WarmStart = Literal["none", "price"]
@@ -65,5 +65,5 @@ def _check(name: str, value: Any, default: Any) -> None:
     # Written so that NaN fails it too.
     if not (fits and low <= value <= high and abs(value) < inf):
         kind = "a whole number" if whole else "a number"
-        limits = f"from {low:g} to {high:g}" if high < inf else f"of at least {low:g}"
-        raise ValueError(f"hyperparameter {name} is {value!r}, expected {kind} {limits}")
+        limits = f"from {low:g} to {high:,.16g}" if high < inf else f"of at least {low:g}"
+        raise ValueError(f"hyperparameter {name} is {value!r:.60}, expected {kind} {limits}")

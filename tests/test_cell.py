@@ -167,3 +167,11 @@ def test_state_holds_everything():
     pass_time(other, rng, 0.02)
     for name in Cell.STATE:
         np.testing.assert_array_equal(getattr(cell, name), getattr(other, name), err_msg=name)
+
+
+@pytest.mark.parametrize(("delay", "error", "uncertain"), [(0, 0.0, False), (1, 0.0, True), (0, 1.5, True)])
+def test_the_average_is_the_known_gain_unless_the_channel_is_uncertain(delay, error, uncertain):
+    cell, rng = cell_of(channel={"csi_delay_steps": delay, "csi_error_db": error})
+    cell.reset(rng)
+    cell.advance(rng, np.full(len(cell.gain), 0.01), np.zeros(cell.load.shape))
+    assert (cell.average_gain is not cell.known_gain) == uncertain

@@ -146,6 +146,17 @@ def test_token_scores_pick_the_best_positive_ones():
     np.testing.assert_array_equal(chosen, [[1, 0, 1, 0], [0, 1, 0, 0], [0, 1, 0, 0]])
 
 
+@pytest.mark.parametrize("action", ["token", "price"])
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64])
+def test_whole_numbers_mean_what_they_mean_as_floats(action, dtype):
+    scenario = toy(bandwidth="learned")
+    codec, observation = action_codec(action, scenario), Simulator(scenario, 4).reset(0)
+    values = np.random.default_rng(0).integers(0, 2, (4, *codec.space.shape))
+    whole, floats = (codec.decode(values.astype(kind), observation) for kind in (dtype, np.float32))
+    np.testing.assert_array_equal(whole.selection, floats.selection)
+    np.testing.assert_array_equal(whole.bandwidth, floats.bandwidth)
+
+
 def test_a_native_action_is_taken_as_it_is_where_it_is_valid():
     scenario = toy(2, 4, 2, tokens=3)
     _, observation = start(scenario, 1)

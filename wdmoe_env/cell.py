@@ -47,7 +47,6 @@ class Cell:
         self._shadows = self._channel.shadowing.std_db > 0
         self._fades = self._channel.fading.kind != "none"
         self._throttles = self._load.thermal_slowdown > 0 and self._load.thermal_threshold < 1
-        self._uncertain = self._channel.csi_delay_steps > 0 or self._channel.csi_error_db > 0
         self._rows = self._plan_noise()
         if self._replay is not None:
             self.STATE = (*Cell.STATE, *TRACE_STATE)
@@ -131,7 +130,7 @@ class Cell:
             self.heat = decay * self.heat + (1.0 - decay) * busy
         self._update(noise)
         self.known_gain = self._estimate(before if self._channel.csi_delay_steps else self.gain, noise)
-        self.average_gain = self._next_average() if self._uncertain else self.known_gain
+        self.average_gain = self._next_average() if self._channel.uncertain else self.known_gain
 
     def _scatter_noise(self, noise: FloatArray) -> FloatArray:
         """(N, link, real parts then imaginary parts of all branches, U)."""

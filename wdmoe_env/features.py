@@ -76,8 +76,7 @@ def device_features(observation: Observation, scenario: Scenario) -> NDArray[np.
     table[:, :, -3] = observation.last_device_time / np.maximum(_largest(observation.last_device_time), TINY)
     table[:, :, -2] = 0.5 * np.log10(slowest / 1e-2)
     table[:, :, -1] = observation.layer[:, None] / last_layer
-    np.maximum(table, -LIMIT, out=table)
-    return np.minimum(table, LIMIT, out=table)
+    return np.clip(table, -LIMIT, LIMIT, out=table)
 
 
 def _slower_on_average(
@@ -85,7 +84,7 @@ def _slower_on_average(
 ) -> FloatArray | float:
     """The column of this name, (N, U); 0 where gains are known at once and without error."""
     channel, radio = scenario.channel, scenario.radio_link
-    if not (channel.csi_delay_steps or channel.csi_error_db):
+    if not channel.uncertain:
         return 0.0
     reach = snr_bandwidth(observation.average_gain_dl, observation.average_gain_ul, radio)
     return np.log(token_time(rate(band, reach), radio) / sending_one)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError, ValidationInfo, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from wdmoe_env.device_settings import DeviceSettings, LinearCompute, MeasuredCompute
 from wdmoe_env.hardware import boards
 from wdmoe_env.hardware.radio_replay import Link, RadioReplay, replay_of
 from wdmoe_env.hardware.recordings import Recording
 from wdmoe_env.interface import IntArray
-from wdmoe_env.paths import anchor
+from wdmoe_env.loading import merge, preset_names, read_source, validated
 from wdmoe_env.settings import (
     UNREAD,
     ChannelSettings,
@@ -31,10 +29,10 @@ from wdmoe_env.settings import (
 )
 from wdmoe_env.system.compute import ComputeModel
 from wdmoe_env.system.latency import Radio
-from wdmoe_env.yaml_file import read_yaml
+
+__all__ = ["Scenario", "load_scenario", "merge", "preset_names", "scenario_from"]
 
 MAX_BANK_BYTES = 4e9
-PRESETS = Path(__file__).parent / "scenarios"
 
 
 class Scenario(Settings):
@@ -191,11 +189,6 @@ class Scenario(Settings):
         )
 
 
-def preset_names() -> list[str]:
-    """Names of the scenarios that come with the package."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
-
-
 def load_scenario(source: str | Path | Scenario, **overrides: Any) -> Scenario:
     """Load a preset by name, a YAML file by path, or take a Scenario; merge `overrides` deeply into it.
 
@@ -208,9 +201,8 @@ def load_scenario(source: str | Path | Scenario, **overrides: Any) -> Scenario:
     if isinstance(source, Scenario):
         data, origin = source.model_dump(mode="json"), f"scenario {source.name!r}"
     else:
-        path = _find(str(source))
-        data, origin = _read(path), str(source)
-    return _validate(merge(data, overrides), origin)
+        data, origin = read_source(str(source)), str(source)
+    return validated(Scenario, merge(data, overrides), origin)
 
 
 def scenario_from(data: Any, read_files: bool = True) -> Scenario:
@@ -223,59 +215,4 @@ def scenario_from(data: Any, read_files: bool = True) -> Scenario:
     """
     if not isinstance(data, dict):
         raise ValueError(f"a scenario is a {type(data).__name__}, expected a mapping of scenario keys")
-    return _validate(data, f"scenario {data.get('name')!r:.80}", None if read_files else {UNREAD: True})
-
-
-def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `overrides` merged in; mappings merge key by key, everything else is replaced."""
-    merged = dict(base)
-    for key, value in overrides.items():
-        old = merged.get(key)
-        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return merged
-
-
-def _find(source: str) -> Path:
-    if source in preset_names():
-        return PRESETS / f"{source}.yaml"
-    if (path := Path(source)).is_file():
-        return path
-    raise ValueError(
-        f"unknown scenario {source!r}: expected one of {', '.join(preset_names())}, or the path of a YAML file"
-    )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(anchor(read_yaml(path), path.parent))
-    except RecursionError:
-        raise ValueError(f"{path} holds an alias of itself") from None
-
-
-def _validate(data: dict[str, Any], origin: str, context: dict[str, Any] | None = None) -> Scenario:
-    try:
-        data = _plain(data, origin, ())
-        # Through JSON, so that lists become tuples while every other type stays strict.
-        return Scenario.model_validate_json(json.dumps(data), context=context)
-    except RecursionError:
-        raise ValueError(f"{origin} is nested too deeply, or holds an alias of itself") from None
-    except ValidationError as error:
-        faults = [f"  {_place(fault['loc'])}: {fault['msg']} (got {fault['input']!r:.80})" for fault in error.errors()]
-        raise ValueError("\n".join([f"{origin} is not a valid scenario:", *faults])) from None
-
-
-def _plain(value: Any, origin: str, place: tuple[int | str, ...]) -> Any:
-    """Refuse what is no text, number, list or mapping, such as a date in a YAML file; take over NumPy's numbers."""
-    if isinstance(value, Mapping):
-        return {key: _plain(part, origin, (*place, key)) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(part, origin, (*place, index)) for index, part in enumerate(value)]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if not isinstance(value, (str, int, float, bool, type(None))):
-        raise ValueError(f"{origin}: {_place(place)} is {value!r:.80}, expected a text, number, list or mapping")
-    return value
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location) or "scenario"
+    return validated(Scenario, data, f"scenario {data.get('name')!r:.80}", None if read_files else {UNREAD: True})

@@ -162,6 +162,11 @@ class ChannelSettings(Settings):
     trace: TraceSettings | None = None
     """Recorded gains; path loss and shadowing are not used then, and positions are only drawn."""
 
+    @property
+    def uncertain(self) -> bool:
+        """Whether the gains that the base station knows are stale or noisy."""
+        return self.csi_delay_steps > 0 or self.csi_error_db > 0
+
     @model_validator(mode="after")
     def _recorded_or_modelled(self) -> ChannelSettings:
         if self.trace is None:

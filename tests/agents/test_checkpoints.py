@@ -68,6 +68,10 @@ def test_no_run(tmp_path: Path, console: Console) -> None:
         ({"hyperparameters": {"width": 10**9}}, "hyperparameter width is 1000000000, expected a whole number from 1"),
         ({"hyperparameters": {"width": True}}, "hyperparameter width is True"),
         ({"hyperparameters": {"algorithm": "sac"}}, "is broken"),
+        (
+            {"hyperparameters": {"rollout": 10**12}},
+            "rollout is 1000000000000, expected a whole number from 2 to 10,000,000",
+        ),
         ('{"seed": NaN}', "it holds NaN"),
     ],
 )

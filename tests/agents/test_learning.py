@@ -4,8 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toy import preset
 
+from agents import memory
 from agents.build import build, chunk_size
+from agents.plan import Plan
 from agents.policy import TrainedPolicy
 from agents.settings import hyperparameters
 from agents.validation import validate
@@ -65,16 +68,53 @@ def test_hyperparameter_files_are_valid(algorithm: Any, name: str) -> None:
         ({"gamma": 1.5}, "gamma is 1.5, expected a number from 0 to 1"),
         ({"gamma": float("nan")}, "gamma is nan"),
         ({"learning_rate": -1e-3}, "learning_rate is -0.001"),
-        ({"batch_size": 0.5}, "batch_size is 0.5, expected a whole number of at least 2"),
+        ({"batch_size": 0.5}, "batch_size is 0.5, expected a whole number from 2 to"),
         ({"width": 0}, "width is 0, expected a whole number from 1"),
         ({"n_epochs": True}, "n_epochs is True"),
         ({"vf_coef": float("inf")}, "vf_coef is inf"),
         ({"clip_range": "wide"}, "clip_range is 'wide'"),
+        ({"rollout": 10**9}, "rollout is 1000000000, expected a whole number from 2 to 10,000,000"),
+        ({"batch_size": 10**4000}, "batch_size is 10{59}, expected a whole number from 2 to 1,000,000"),
+        ({"n_epochs": 10**5}, "n_epochs is 100000, expected a whole number from 1 to 1,000"),
     ],
 )
 def test_bad_hyperparameters(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         hyperparameters("ppo", "paper", **changes)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "scenario", "num_envs", "changes", "words"),
+    [
+        ("sac", "cell-64", 1, {"buffer_size": 10**7}, "buffer_size is 10000000: .* samples of 64 devices need .* GB"),
+        ("sac", "paper", 2**19, {"buffer_size": 2 * 10**7}, "buffer_size is 20000000: 19,922,944 samples"),
+        ("ppo", "cell-64", 8, {"rollout": 10**7}, "rollout is 10000000: 10,000,000 samples of 64 devices"),
+        ("ppo", "paper", 8, {"rollout": 10**6, "batch_size": 10**6, "width": 4096}, "batch_size is 1000000: 1,000,000"),
+        ("sac", "paper", 8, {"batch_size": 10**5, "width": 4096}, "batch_size is 100000: 100,000 samples of 8 devices"),
+    ],
+)
+def test_too_much_memory_is_refused_before_it_is_asked_for(
+    algorithm: Any, scenario: str, num_envs: int, changes: dict[str, Any], words: str
+) -> None:
+    cell, settings = preset(scenario), hyperparameters(algorithm, scenario, **changes)
+    with pytest.raises(ValueError, match=f"hyperparameter {words}.*, expected at most 16 GB"):
+        Plan(algorithm, cell, settings, 1000, num_envs, 0, "disabled")
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+def test_what_is_needed_is_what_is_built(algorithm: Any, make_plan: Any, monkeypatch: Any) -> None:
+    plan = make_plan(algorithm=algorithm)
+    model = build(algorithm, WDMoEVecEnv(plan.scenario, plan.num_envs), plan.hyperparameters, 0, lambda: 0.0)
+    held: Any = model.rollout_buffer if algorithm == "ppo" else model.replay_buffer  # type: ignore[attr-defined]
+    size = sum(array.nbytes for array in vars(held).values() if isinstance(array, np.ndarray))
+    monkeypatch.setattr(memory, "LAYERS", 0)
+    for limit, fits in ((size / 1.02, False), (size * 1.02, True)):
+        monkeypatch.setattr(memory, "MAX_BYTES", limit)
+        if fits:
+            make_plan(algorithm=algorithm)
+        else:
+            with pytest.raises(ValueError, match="samples of"):
+                make_plan(algorithm=algorithm)
 
 
 def test_unknown_algorithm() -> None:

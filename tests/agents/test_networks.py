@@ -56,6 +56,15 @@ def test_permuted_devices_permute_the_mean_action(make: Any, kinds: int) -> None
     torch.testing.assert_close(other, permuted(action, ORDER, kinds))
 
 
+@pytest.mark.parametrize("make", [ppo, sac])
+@torch.no_grad()
+def test_the_mean_action_is_the_decision_and_takes_any_number_of_devices(make: Any) -> None:
+    policy = make(kinds=2)
+    expected = policy._predict(table(), deterministic=True).reshape(N, -1)
+    torch.testing.assert_close(policy.mean_action(table()), expected)
+    assert policy.mean_action(table(U + 3)).shape == (N, 2 * (U + 3))
+
+
 @torch.no_grad()
 def test_permuted_devices_keep_the_value() -> None:
     policy = ppo()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -91,6 +92,17 @@ def test_interrupted_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.setattr(runs, "start", interrupt)
     assert call() == 130
     assert capsys.readouterr().err.startswith("interrupted at once")
+
+
+def test_too_little_memory_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def ask(*_: Any) -> None:
+        np.empty(2**60, dtype=np.uint8)
+
+    monkeypatch.setattr(runs, "start", ask)
+    assert call() == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: too little memory: Unable to allocate")
+    assert printed.count("\n") == 1
 
 
 def started(run: Path, tiny_file: Path, timesteps: int = 10**7) -> subprocess.Popen[str]:

@@ -58,11 +58,12 @@ def test_decides_as_the_network_does(saved: tuple[Path, Any], tiny: Scenario) ->
 
 def test_decides_what_the_network_does(saved: tuple[Path, Any], tiny: Scenario) -> None:
     policy = agents.load(saved[0])
+    network: Any = policy.network
     for cells in (1, 7):
         policy.reset(tiny, cells)
         table = observation_codec("device", tiny).encode(Simulator(tiny, cells).reset(0))
         with torch.no_grad():
-            expected = policy._network._predict(torch.as_tensor(table), deterministic=True).numpy()
+            expected = network.mean_action(torch.as_tensor(table)).numpy()
         np.testing.assert_allclose(policy.act(table), np.clip(expected.reshape(cells, -1), -1.0, 1.0), atol=2e-6)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wdmoe_env.system import selection
-from wdmoe_env.system.floor import keep_floor
+from wdmoe_env.system.floor import MARGIN, TINY, keep_floor
 
 
 def cells(seed=0, num_envs=5, tokens=40, experts=6):
@@ -57,3 +57,37 @@ def test_what_keeps_the_floor_is_left_alone():
     np.testing.assert_array_equal(kept[1:], wanted[1:])
     np.testing.assert_array_equal(wanted, before)
     assert not np.array_equal(kept[0], wanted[0])
+
+
+def by_loop(weights, wanted, plain, price, floor):
+    """One cell, (J, E), token by token: the rule as `keep_floor` documents it."""
+    kept, change = wanted.copy(), plain.astype(float) - wanted
+    won, paid = np.maximum((weights * change).sum(axis=1), 0.0), (price * change).sum(axis=1)
+    left = (floor + MARGIN) * (weights * plain).sum() - (weights * wanted).sum()
+    if left <= 0.0:
+        return kept
+    back = []
+    for token in sorted(np.flatnonzero(won > TINY), key=lambda token: paid[token] / won[token]):
+        if won[token] >= left:
+            break
+        left -= won[token]
+        back.append(token)
+    last = min((token for token in range(len(won)) if token not in back and won[token] >= left), key=paid.__getitem__)
+    kept[[*back, last]] = plain[[*back, last]]
+    return kept
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_against_a_loop_over_tokens(k, dtype):
+    rng = np.random.default_rng(k)
+    weights = rng.dirichlet(np.full(7, 0.5), (60, 33)).astype(dtype)
+    plain, price = selection.top_k(weights, k), rng.uniform(0.0, 0.5, (60, 1)) * rng.random((60, 7))
+    wanted = selection.by_price(weights, price, k, np.arange(7), candidates="all")
+    kept = keep_floor(weights, wanted, plain, np.asfortranarray(price), 0.93)
+    changed = (kept != wanted).any(axis=(1, 2))
+    assert changed.any()
+    assert not changed.all()
+    for cell in range(60):
+        expected = by_loop(weights[cell].astype(float), wanted[cell], plain[cell], price[cell], 0.93)
+        np.testing.assert_array_equal(kept[cell], expected)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wdmoe_env.interface import Observation
-from wdmoe_env.system import selection
+from wdmoe_env.system import ranking, selection
 
 HOST = np.array([0, 1, 2, 0, 1, 2])
 
@@ -105,6 +105,29 @@ def test_by_score_against_a_loop():
         ranked = np.argsort(-score[env, token])
         expected = [e for e in ranked[:2] if score[env, token, e] > 0] or [ranked[0]]
         assert sorted(np.flatnonzero(chosen[env, token])) == sorted(expected)
+
+
+@pytest.mark.parametrize(("experts", "k"), [(6, 1), (6, 2), (6, 3), (6, 6), (6, 9), (40, 3)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_of_equal_scores_the_first_are_kept(experts, k, dtype):
+    # Few different values: most tokens have equal ones, among the K largest, at the K-th and at 0.
+    score = (np.random.default_rng(k).integers(-3, 3, (3, 50, experts)) / 4).astype(dtype)
+    score[0, 0], score[0, 1], score[0, 2] = -0.25, 0.0, 0.25
+    chosen = selection.by_score(score, k)
+    plain = selection.top_k(score, k)
+    for env, token in np.ndindex(3, 50):
+        ranked = sorted(range(experts), key=lambda expert: -score[env, token, expert])[:k]
+        assert np.flatnonzero(plain[env, token]).tolist() == sorted(ranked)
+        worth = [expert for expert in ranked if score[env, token, expert] > 0] or ranked[:1]
+        assert np.flatnonzero(chosen[env, token]).tolist() == sorted(worth)
+
+
+def test_many_experts_are_ranked_as_few_are(monkeypatch):
+    weights = gates(4, 30, 40)
+    chosen = selection.by_score(weights - 0.03, 4)
+    for few in (0, 10_000):
+        monkeypatch.setattr(ranking, "FEW", few)
+        np.testing.assert_array_equal(selection.by_score(weights - 0.03, 4), chosen)
 
 
 def test_repair_against_a_loop():

@@ -10,6 +10,8 @@ from wdmoe_env.system.selection import by_expert
 MARGIN = 1e-6
 """Share of plain routing's mass that is kept beyond the floor: the weights are summed in single precision."""
 TINY = 1e-9
+HUGE = 1e30
+"""More than any price, and than any price over `TINY`."""
 
 
 def keep_floor(
@@ -28,29 +30,36 @@ def keep_floor(
         floor: retained gate mass to keep, 0 to 1.
     """
     weights, wanted, routed = by_expert(gate_weights), by_expert(selection), by_expert(plain)
-    mass = (weights * wanted).sum(axis=(1, 2), dtype=np.float64)
-    lacking = (floor + MARGIN) * (weights * routed).sum(axis=(1, 2), dtype=np.float64) - mass
-    short = np.flatnonzero(lacking > 0.0)
-    if not short.size:
+    lacking = (floor + MARGIN) * _mass(weights, routed) - _mass(weights, wanted)
+    if not np.any(lacking > 0.0):
         return selection
-    weights, wanted, routed = weights[short], wanted[short], routed[short]
-    change = routed.astype(weights.dtype) - wanted
-    won = np.maximum((weights * change).sum(axis=1), 0.0)
-    paid = np.matmul(price[short, None].astype(weights.dtype), change)[:, 0]
-    returns = _cheapest(won, paid, lacking[short])
-    kept = by_expert(selection).copy()
-    kept[short] = np.where(returns[:, None], routed, wanted)
-    return kept.swapaxes(1, 2)
+    change = (routed.view(np.int8) - wanted.view(np.int8)).astype(weights.dtype)
+    won = np.maximum(np.einsum("nej,nej->nj", weights, change), 0.0)
+    paid = np.matmul(price.astype(weights.dtype, order="C")[:, None], change)[:, 0]
+    returns = _cheapest(won, paid, lacking)
+    return (wanted ^ ((wanted ^ routed) & returns[:, None])).swapaxes(1, 2)
+
+
+def _mass(weights: GateArray, chosen: BoolArray) -> FloatArray:
+    """Gate mass of a selection, (N,), both (N, E, J); in double precision, in which such sums are nearly exact."""
+    return np.einsum("nej->n", weights * chosen, dtype=np.float64)
 
 
 def _cheapest(won: GateArray, paid: GateArray, lacking: FloatArray) -> BoolArray:
-    """Mark tokens, (N, J), that win the (N,) mass that is lacking and pay little for it."""
-    order = np.argsort(np.where(won > TINY, paid / np.maximum(won, TINY), np.inf), axis=1)
-    sums = np.take_along_axis(won, order, axis=1).cumsum(axis=1, dtype=np.float64)
+    """Mark tokens, (N, J), that win the (N,) mass that is lacking and pay little for it; none where none is lacking."""
+    cells = np.arange(len(won))
+    order = _last(won <= TINY, paid / np.maximum(won, TINY)).argsort(axis=1)
+    order += won.shape[1] * cells[:, None]
+    sums = won.ravel()[order].cumsum(axis=1, dtype=np.float64)
     below = sums < lacking[:, None]
     returns = np.empty(won.shape, dtype=np.bool_)
-    np.put_along_axis(returns, order, below, axis=1)
-    left = lacking - np.max(sums, axis=1, where=below, initial=0.0)
-    last = np.where(~returns & (won >= left[:, None]), paid, np.inf).argmin(axis=1)
-    returns[np.arange(len(won)), last] = True
+    returns.ravel()[order] = below
+    left = lacking - np.maximum.reduce(sums, axis=1, where=below, initial=0.0)
+    final = _last(returns | (won < left[:, None]), paid).argmin(axis=1)
+    returns[cells, final] |= lacking > 0.0
     return returns
+
+
+def _last(mask: BoolArray, values: GateArray) -> GateArray:
+    """The values, and where the mask is set something larger than any; a sum, as `np.where` is slow at random masks."""
+    return values + mask * values.dtype.type(HUGE)

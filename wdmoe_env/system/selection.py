@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdmoe_env.interface import BoolArray, FloatArray, GateArray, IntArray, Observation
+from wdmoe_env.system.ranking import largest
 
 Array = TypeVar("Array", bound=np.generic)
 
@@ -70,7 +71,7 @@ def routing(gate_weights: GateArray, selection: BoolArray) -> Routing:
     """Sum up a selection: (N, J, E) gate weights and (N, J, E) bool to a `Routing`."""
     chosen = by_expert(selection).astype(np.float32)
     kept = by_expert(gate_weights) * chosen
-    used = np.add.reduce(chosen, axis=1)
+    used = np.matmul(np.ones(chosen.shape[1], dtype=np.float32), chosen)
     ones = np.ones(chosen.shape[2], dtype=np.float32)
     fraction = 1.0 / np.maximum(used, 1.0)
     return Routing(
@@ -85,7 +86,7 @@ def routing(gate_weights: GateArray, selection: BoolArray) -> Routing:
 def top_k(gate_weights: GateArray, k: int) -> BoolArray:
     """Plain top-K routing: the K largest weights of each token, the first of equal ones. (N, J, E) bool."""
     weights = by_expert(gate_weights)
-    return _largest(weights, k).swapaxes(1, 2)
+    return largest(weights, k).swapaxes(1, 2)
 
 
 def routed(observation: Observation, k: int) -> BoolArray:
@@ -143,8 +144,7 @@ def by_price(
 
 def by_score(score: GateArray, k: int) -> BoolArray:
     """Keep each token's at most K experts of largest positive score, or else its best one. (N, J, E) both ways."""
-    ranked = by_expert(score)
-    return _at_least_one((ranked > 0) & _largest(ranked, k), ranked, np.ones_like(ranked, dtype=bool)).swapaxes(1, 2)
+    return largest(by_expert(score), k, above=0.0).swapaxes(1, 2)
 
 
 def tokens_per_expert(selection: BoolArray) -> FloatArray:
@@ -157,7 +157,7 @@ def repair(gate_weights: GateArray, wanted: BoolArray, k: int) -> BoolArray:
     """Make any (N, J, E) bool a valid selection: at most the K wanted experts of most weight, at least the best one."""
     weights = by_expert(gate_weights)
     wish = np.where(by_expert(wanted), weights, -1.0)
-    keep = by_expert(wanted) & _largest(wish, k)
+    keep = by_expert(wanted) & largest(wish, k)
     return _at_least_one(keep, weights, np.ones_like(keep)).swapaxes(1, 2)
 
 
@@ -168,17 +168,3 @@ def _at_least_one(keep: BoolArray, score: GateArray, allowed: BoolArray) -> Bool
         best = np.where(allowed[environment, :, token], score[environment, :, token], -np.inf).argmax(axis=1)
         keep[environment, best, token] = True
     return keep
-
-
-def _largest(values: GateArray, k: int) -> BoolArray:
-    """Mark the k largest of each token's (N, E, J) values, the first of equal ones."""
-    experts = values.shape[1]
-    if k >= experts:
-        return np.ones(values.shape, dtype=np.bool_)
-    threshold = np.partition(values, experts - k, axis=1)[:, experts - k : experts - k + 1]
-    mark = values >= threshold
-    if np.count_nonzero(mark) > k * values.shape[0] * values.shape[2]:
-        mark[:] = False
-        order = np.argsort(-values, axis=1, kind="stable")[:, :k]
-        np.put_along_axis(mark, order, True, axis=1)
-    return mark
