@@ -18,7 +18,7 @@ EASY: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(("algorithm", "steps"), [("ppo", 6144), ("sac", 2048)])
+@pytest.mark.parametrize(("algorithm", "steps"), [("ppo", 6144), ("sac", 4096)])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_learns(tiny: Scenario, algorithm: Any, steps: int, seed: int) -> None:
     # A low floor on gate mass: dropping more experts than the network does at the start pays at once.
@@ -70,6 +70,7 @@ def test_hyperparameter_files_are_valid(algorithm: Any, name: str) -> None:
         ({"n_epochs": True}, "n_epochs is True"),
         ({"vf_coef": float("inf")}, "vf_coef is inf"),
         ({"clip_range": "wide"}, "clip_range is 'wide'"),
+        ({"greedy_baseline": 1, "gamma": 0.5}, "greedy_baseline is 1 and gamma is 0.5, expected a gamma of 0"),
     ],
 )
 def test_bad_hyperparameters(changes: dict[str, Any], words: str) -> None:
