@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
@@ -35,13 +37,25 @@ def build(
     if algorithm == "ppo":
         policy["log_std_init"] = settings.pop("log_std_init")
         settings["n_steps"] = max(settings.pop("rollout") // env.num_envs, 1)
+        compared = settings.pop("greedy_baseline")
         model: BaseAlgorithm = PPO(DevicePPOPolicy, env, policy_kwargs=policy, **settings, **common)
+        env.greedy = _greedy(model) if compared else None
     else:
         model = SAC(DeviceSACPolicy, env, policy_kwargs=policy, **settings, **common)
     model.set_logger(Logger(folder=None, output_formats=[]))
     # Resets the cells now, so that there is a state to save before the first `learn` call, too.
     model._setup_learn(0)
     return model
+
+
+def _greedy(model: BaseAlgorithm) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """What the model's policy, as it is when it is asked, decides without exploring."""
+
+    def decide(table: NDArray[np.float32]) -> NDArray[np.float32]:
+        actions, _ = model.predict(table, deterministic=True)
+        return actions
+
+    return decide
 
 
 def chunk_size(model: BaseAlgorithm) -> int:

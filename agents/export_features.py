@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wdmoe_env.features import FEATURES, LEAST_RATIO, LIMIT, TINY
+from wdmoe_env.features import FEATURES, LEAST_RATIO, LIMIT, STALE, TINY
 from wdmoe_env.interface import Observation
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system.latency import LN2
@@ -67,7 +67,7 @@ class RawFeatures(nn.Module):
         chosen = _top_k(seen.gate_weights, self.top_k)
         kept = seen.gate_weights * chosen
         tokens, mass = self._per_device(chosen), self._per_device(kept)
-        rates = self._rates(seen.gain_dl, seen.gain_ul)
+        rates = self._rates(self._reach(seen.gain_dl, seen.gain_ul))
         sending_one = self._token_time(rates)
         sending, computing = tokens * sending_one, self._compute_time(chosen, seen.load)
         times = sending + computing
@@ -84,12 +84,11 @@ class RawFeatures(nn.Module):
             "mass": mass * (0.5 / _mean(mass)),
             "device_time": times / slowest,
             "demand": _log_ratio(sending),
-            "slower_on_average": self._slower_on_average(seen, sending_one),
             "last_device_time": seen.last_device_time / _largest(seen.last_device_time).clamp(min=TINY),
             "latency": 0.5 * torch.log10(slowest / 1e-2).expand_as(times),
             "depth": (seen.layer[:, None].double() / self.last_layer).expand_as(times),
         }
-        columns |= self._below_prices(chosen, kept)
+        columns |= self._below_prices(chosen, kept) | self._stale(seen, sending_one)
         return torch.stack([columns[name] for name in FEATURES], dim=-1).float().clamp(-LIMIT, LIMIT)
 
     def _below_prices(self, chosen: Tensor, kept: Tensor) -> dict[str, Tensor]:
@@ -104,9 +103,12 @@ class RawFeatures(nn.Module):
         """Sum over tokens and over the experts of each device: (N, J, E, ...) to (N, ..., U)."""
         return marked.sum(dim=1).double().movedim(1, -1) @ self.hosting
 
-    def _rates(self, gain_dl: Tensor, gain_ul: Tensor) -> Tensor:
-        """As `latency.rate` of `latency.snr_bandwidth` at an equal share of the band: (2, N, U) nats/s."""
-        reach = (torch.stack([gain_dl, gain_ul]) * self.power_over_noise).clamp(min=self.radio.outage_rate)
+    def _reach(self, gain_dl: Tensor, gain_ul: Tensor) -> Tensor:
+        """As `latency.snr_bandwidth`: (2, N, U) Hz."""
+        return (torch.stack([gain_dl, gain_ul]) * self.power_over_noise).clamp(min=self.radio.outage_rate)
+
+    def _rates(self, reach: Tensor) -> Tensor:
+        """As `latency.rate` at an equal share of the band: (2, N, U) nats/s."""
         return self.band * torch.log1p(reach / self.band)
 
     def _token_time(self, rates: Tensor) -> Tensor:
@@ -119,10 +121,19 @@ class RawFeatures(nn.Module):
         used = (per_expert > 0).double()
         return ((per_expert @ self.hosting) * self.token_s + (used @ self.hosting) * self.fixed_s) / (1.0 - load)
 
-    def _slower_on_average(self, seen: RawObservation, sending_one: Tensor) -> Tensor:
+    def _stale(self, seen: RawObservation, sending_one: Tensor) -> dict[str, Tensor]:
+        """As `features._stale`, by name."""
+        names = list(FEATURES)[STALE]
         if not self.gains_are_stale:
-            return torch.zeros_like(sending_one)
-        return torch.log(self._token_time(self._rates(seen.average_gain_dl, seen.average_gain_ul)) / sending_one)
+            return dict.fromkeys(names, torch.zeros_like(sending_one))
+        reach = self._reach(seen.gain_dl, seen.gain_ul)
+        average = self._reach(seen.average_gain_dl, seen.average_gain_ul)
+        both = torch.sqrt((average / self.power_over_noise).prod(dim=0)) * self.power_over_noise
+        slower = [torch.log(self._token_time(self._rates(at)) / sending_one) for at in (average, both)]
+        known = reach / self.power_over_noise
+        drift = 0.5 * torch.log(average / reach)
+        columns = [*slower, drift[0], drift[1], 0.5 * torch.log(known[0] / known[1])]
+        return dict(zip(names, columns, strict=True))
 
 
 def _top_k(weights: Tensor, k: int) -> Tensor:

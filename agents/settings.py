@@ -24,6 +24,7 @@ RANGES: Final[dict[str, tuple[float, float]]] = {
     "vf_coef": (0, inf),
     "max_grad_norm": (0, inf),
     "log_std_init": (-20, 2),
+    "greedy_baseline": (0, 1),
     "buffer_size": (1, 100_000_000),
     "learning_starts": (0, 10**15),
     "tau": (0, 1),
@@ -41,7 +42,7 @@ def hyperparameters(
     """Defaults of the algorithm, then the scenario's own, those for a warm start if there is one, then `overrides`.
 
     Raises:
-        ValueError: the algorithm or a key is unknown, or a value is of the wrong type or out of range.
+        ValueError: the algorithm or a key is unknown, a value is of the wrong type or out of range, or two do not fit.
     """
     if algorithm not in get_args(Algorithm):
         raise ValueError(f"algo is {algorithm!r}, expected one of {', '.join(get_args(Algorithm))}")
@@ -53,6 +54,9 @@ def hyperparameters(
         raise ValueError(f"unknown hyperparameter {unknown[0]!r} of {algorithm}, expected one of {', '.join(known)}")
     for name, value in settings.items():
         _check(name, value, known[name])
+    if settings.get("greedy_baseline") and settings["gamma"] > 0:
+        # What can be had greedily in a state that was reached depends on the actions before it: no baseline.
+        raise ValueError(f"greedy_baseline is 1 and gamma is {settings['gamma']}, expected a gamma of 0 with it")
     return settings
 
 

@@ -102,7 +102,7 @@ class Trainer:
             return
         self._warm = True
         check_finite(self.model)
-        self._tracker.log({"warm_start/error_before": found.before, "warm_start/error": found.after}, self.steps)
+        self._tracker.log({f"warm_start/{name}": value for name, value in found.figures().items()}, self.steps)
         self._try(self._evaluate)
         self._next["evaluate"] = self.plan.evaluate_every
         self._try(self.save)

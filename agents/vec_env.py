@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from wdmoe_env.gating.bank import Split
+from wdmoe_env.interface import FloatArray, Observation
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.simulator import Simulator
 from wdmoe_env.spaces import ActionEncoding, ObservationEncoding, action_codec, observation_codec
@@ -17,8 +18,15 @@ from wdmoe_env.spaces import ActionEncoding, ObservationEncoding, action_codec, 
 class WDMoEVecEnv(VecEnv):
     """N cells with same-step autoreset, `terminal_observation` and `TimeLimit.truncated`.
 
-    `totals` sums every metric over steps and environments since `pop_metrics` was last called.
+    Attributes:
+        greedy: what would be decided without exploring, from encoded observations to actions. If it is set, rewards are
+            what the actions bring beyond these in the very same state of the cell, channels included that no policy
+            sees. As the difference depends on nothing but the state and the action, and what is subtracted not on the
+            action, it is a baseline in the sense of the policy gradient theorem, for a discount of 0 (the greedy
+            rollout of Kool et al. 2019, arXiv 1803.08475).
     """
+
+    greedy: Callable[[Any], Any] | None = None
 
     def __init__(
         self,
@@ -32,6 +40,7 @@ class WDMoEVecEnv(VecEnv):
         self.actions, self.observations = action_codec(action, scenario), observation_codec(observation, scenario)
         super().__init__(num_envs, self.observations.space, self.actions.space)
         self._pending: Any = None
+        self._seen: tuple[Observation | None, Any] = None, None
         self._totals: dict[str, float] = {}
         self._count = 0
 
@@ -40,14 +49,15 @@ class WDMoEVecEnv(VecEnv):
         observation = self.simulator.reset(self._seeds[0])
         self._reset_seeds()
         self._reset_options()
-        return self.observations.encode(observation)
+        return self._encode(observation)
 
     def step_async(self, actions: Any) -> None:
         self._pending = actions
 
     def step_wait(self) -> tuple[Any, Any, Any, list[dict[str, Any]]]:
+        baseline = self._greedy_reward()
         outcome = self.simulator.step(self.actions.decode(self._pending, self.simulator.observation))
-        observation = self.observations.encode(outcome.observation)
+        observation = self._encode(outcome.observation)
         self._add(outcome.metrics)
         infos: list[dict[str, Any]] = [
             {"metrics": dict(zip(outcome.metrics, row, strict=True))}
@@ -61,8 +71,20 @@ class WDMoEVecEnv(VecEnv):
                     else observation[index]
                 )
                 info |= {"terminal_observation": last, "TimeLimit.truncated": True}
-            observation = self.observations.encode(self.simulator.reset())
-        return observation, outcome.reward.astype(np.float32), outcome.truncated, infos
+            observation = self._encode(self.simulator.reset())
+        return observation, (outcome.reward - baseline).astype(np.float32), outcome.truncated, infos
+
+    def _encode(self, observation: Observation) -> Any:
+        self._seen = observation, self.observations.encode(observation)
+        return self._seen[1]
+
+    def _greedy_reward(self) -> FloatArray | float:
+        """(N,) reward of the greedy decisions in this state, or 0 where rewards are not compared with them."""
+        if self.greedy is None:
+            return 0.0
+        observation = self.simulator.observation
+        seen = self._seen[1] if self._seen[0] is observation else self._encode(observation)
+        return self.simulator.preview(self.actions.decode(self.greedy(seen), observation))["reward"]
 
     def _add(self, metrics: Any) -> None:
         self._count += self.num_envs

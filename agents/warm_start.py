@@ -1,14 +1,15 @@
 """Warm start: before it learns, the actor imitates what the baseline `price` finds in training cells.
 
 The baseline is shown the cells as they truly are, the actor what a policy sees of them: so it learns what is best on
-average where channel state is stale. In evaluation it sees no more than any other policy.
+average where channel state is stale. In evaluation it sees no more than any other policy. Where the actor splits the
+band, `split_ascent` follows.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from rich.console import Console
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
+from agents import split_ascent
 from agents.plan import Plan
 from agents.progress import ProgressBar
 from agents.stop import Stop
@@ -70,10 +72,22 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Imitation:
-    """Root mean square difference from the actions to imitate, in steps that were not learned from."""
+    """How near the actor came to what it imitates, in steps that were not learned from.
+
+    Attributes:
+        before, after: root mean square difference from the actions to imitate.
+        ascent: what the split of the band won after that; None where the actor does not split it.
+    """
 
     before: float
     after: float
+    ascent: split_ascent.Ascent | None = None
+
+    def figures(self) -> dict[str, float]:
+        """All figures by name."""
+        error = {"error_before": self.before, "error": self.after}
+        won = self.ascent
+        return error if won is None else {**error, "split_before": won.before, "split_after": won.after}
 
 
 def warm_start(policy: BasePolicy, plan: Plan, console: Console, stop: Stop) -> Imitation | None:
@@ -96,10 +110,23 @@ def warm_start(policy: BasePolicy, plan: Plan, console: Console, stop: Stop) -> 
         with ProgressBar(console, "warm start: solving", steps) as bar:
             samples = collect(plan.scenario, plan.seed, steps, checked(bar))
         with ProgressBar(console, "warm start: imitating", UPDATES) as bar:
-            return imitate(policy, samples, plan.seed, checked(bar))
+            found = imitate(policy, samples, plan.seed, checked(bar))
+        return replace(found, ascent=_climb(policy, plan, console, checked))
     except StoppedError:
         policy.load_state_dict(before)
         return None
+
+
+def _climb(
+    policy: BasePolicy, plan: Plan, console: Console, checked: Callable[[ProgressBar], Show]
+) -> split_ascent.Ascent | None:
+    """Raise the reward by the split of the band, where the actor splits it."""
+    if not split_ascent.applies(plan.scenario):
+        return None
+    with ProgressBar(console, "warm start: watching", split_ascent.num_steps(plan.scenario)) as bar:
+        layers = split_ascent.watch(policy, plan.scenario, plan.seed, checked(bar))
+    with ProgressBar(console, "warm start: splitting the band", split_ascent.UPDATES) as bar:
+        return split_ascent.ascend(policy, layers, plan.scenario, plan.seed, checked(bar))
 
 
 def collect(scenario: Scenario, seed: int, steps: int, show: Show = lambda _: None) -> Samples:

@@ -155,6 +155,13 @@ def averages(simulator: Simulator) -> Observation:
     return replace(seen, gain_dl=seen.average_gain_dl, gain_ul=seen.average_gain_ul)
 
 
+def averages_of_both_links(simulator: Simulator) -> Observation:
+    """The same, with the geometric mean of both links' averages for each: they share the path, but not the fading."""
+    seen = simulator.observation
+    both = np.sqrt(seen.average_gain_dl * seen.average_gain_ul)
+    return replace(seen, gain_dl=both, gain_ul=both)
+
+
 def path_gain(simulator: Simulator) -> Observation:
     """What is observed, with true gains but for the fading."""
     path = np.broadcast_to(simulator.cell.path_gain, simulator.cell.gain.shape)
@@ -169,6 +176,7 @@ def true_channel(simulator: Simulator) -> Observation:
 KNOWN: Final[dict[str, Callable[[Simulator], Observation]]] = {
     "price": lambda simulator: simulator.observation,
     "price, average gains": averages,
+    "price, average gains of both links": averages_of_both_links,
     "oracle: gains without fading": path_gain,
     "oracle: true channel": true_channel,
     "oracle: true channel and compute": Simulator.true_observation,

@@ -7,7 +7,7 @@ import pytest
 from toy import LINEAR, SMALL, preset, random_decision, toy
 
 from wdmoe_env import Simulator
-from wdmoe_env.features import FEATURES, LIMIT, PRICE_LEVELS, device_features
+from wdmoe_env.features import FEATURES, LIMIT, PRICE_LEVELS, STALE, device_features
 from wdmoe_env.system import selection
 
 COLUMN = {name: index for index, name in enumerate(FEATURES)}
@@ -136,8 +136,30 @@ def test_slower_on_average_compares_recent_gains_with_the_known_ones():
     same = replace(observation, average_gain_dl=observation.gain_dl, average_gain_ul=observation.gain_ul)
     assert column(device_features(weaker, scenario), "slower_on_average").min() > 0.1
     np.testing.assert_array_equal(column(device_features(same, scenario), "slower_on_average"), 0.0)
-    _, exact = seen(preset("paper"))
-    np.testing.assert_array_equal(column(device_features(exact, preset("paper")), "slower_on_average"), 0.0)
+
+
+def test_columns_on_stale_gains_tell_averages_and_links_apart():
+    scenario = preset("mobile")
+    _, observation = seen(scenario)
+    gain = np.full_like(observation.gain_dl, 1e-9)
+    level = {"gain_dl": gain, "gain_ul": gain, "average_gain_dl": gain, "average_gain_ul": gain}
+    alike = device_features(replace(observation, **level), scenario)
+    np.testing.assert_allclose(alike[:, :, STALE], 0.0, atol=1e-6)
+    other = {**level, "gain_dl": 4.0 * gain, "average_gain_dl": 16.0 * gain, "average_gain_ul": 0.25 * gain}
+    table = device_features(replace(observation, **other), scenario)
+    np.testing.assert_allclose(column(table, "average_dl"), 0.5 * np.log(4.0), rtol=1e-5)
+    np.testing.assert_allclose(column(table, "average_ul"), 0.5 * np.log(0.25), rtol=1e-5)
+    np.testing.assert_allclose(column(table, "imbalance"), 0.5 * np.log(4.0), rtol=1e-5)
+    swapped = {**other, "average_gain_dl": other["average_gain_ul"], "average_gain_ul": other["average_gain_dl"]}
+    again = device_features(replace(observation, **swapped), scenario)
+    np.testing.assert_allclose(column(table, "slower_on_both"), column(again, "slower_on_both"), atol=1e-6)
+    assert np.all(column(table, "slower_on_average") > column(again, "slower_on_average"))
+
+
+@pytest.mark.parametrize("name", ["paper", "jetson"])
+def test_columns_on_stale_gains_are_0_where_gains_are_known(name):
+    _, observation = seen(preset(name))
+    np.testing.assert_array_equal(device_features(observation, preset(name))[:, :, STALE], 0.0)
 
 
 def test_compute_share_and_demand():

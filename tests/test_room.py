@@ -24,14 +24,15 @@ def test_nothing_to_know_or_to_foresee_in_paper():
     """There the channel is observed as it is, and no decision changes a later layer."""
     scenario = preset("paper", model={"layers": 2}, traffic={"tokens": 16})
     rows = list(room.measure(scenario, OPTIONS))
-    told, ahead = rows[:7], rows[7:]
-    assert [row.method for row in told[:5]] == list(room.KNOWN)
-    assert [row.gain for row in told if row.method != "oracle: gains without fading"] == [0.0] * 6
-    assert told[2].gain < 0.0
-    assert [row.episodes for row in rows] == [3] * 7 + [2] * 3
+    told, ahead = rows[:8], rows[8:]
+    assert [row.method for row in told[:6]] == list(room.KNOWN)
+    less = {"price, average gains of both links", "oracle: gains without fading"}  # than is observed
+    assert [row.gain for row in told if row.method not in less] == [0.0] * 6
+    assert all(row.gain < 0.0 for row in told if row.method in less)
+    assert [row.episodes for row in rows] == [3] * 8 + [2] * 3
     assert ahead[1].gain >= 0.0
     assert ahead[2].ahead == pytest.approx(0.0, abs=1e-9)
-    assert [row.ahead is None for row in rows] == [True] * 9 + [False]
+    assert [row.ahead is None for row in rows] == [True] * 10 + [False]
     assert json.loads(json.dumps([vars(row) for row in rows]))
     assert all(len(room.cells(row)) == len(room.COLUMNS) for row in rows)
 
@@ -56,6 +57,9 @@ def test_what_is_shown():
     seen = simulator.observation
     assert np.array_equal(room.averages(simulator).gain_dl, seen.average_gain_dl)
     assert np.array_equal(room.averages(simulator).gain_ul, seen.average_gain_ul)
+    both = room.averages_of_both_links(simulator)
+    assert np.array_equal(both.gain_dl, both.gain_ul)
+    assert np.allclose(2.0 * np.log(both.gain_ul), np.log(seen.average_gain_dl) + np.log(seen.average_gain_ul))
     assert np.array_equal(room.path_gain(simulator).gain_ul, simulator.cell.path_gain[:, 0])
     assert np.array_equal(room.true_channel(simulator).gain_ul, simulator.cell.gain[:, 1])
 

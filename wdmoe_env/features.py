@@ -35,6 +35,10 @@ FEATURES: Final[dict[str, str]] = {
     **{f"dropped_{price}": f"share of its tokens whose gate weight is at most {price}" for price in PRICE_LEVELS},
     **{f"lost_{price}": "root of the gate mass of those tokens over a device's mean mass" for price in PRICE_LEVELS},
     "slower_on_average": "ln of token_time at the average of recent gains over that at the known gains",
+    "slower_on_both": "the same, where both links have the mean of their averages (of ln gain): they share the path",
+    "average_dl": "ln of the average of recent downlink gains over the known gain; over 2",
+    "average_ul": "the same for the uplink",
+    "imbalance": "ln of the known downlink gain over the known uplink gain; over 2",
     "last_device_time": "time of the device in the step before, over the slowest device's",
     "latency": "log10 of the latency of plain top-K with equal shares, over 10 ms; over 2; the same for all devices",
     "depth": "depth of the layer, from 0 to 1; the same for all devices",
@@ -42,13 +46,16 @@ FEATURES: Final[dict[str, str]] = {
 """Name and meaning of each column, in order."""
 DROPPED: Final = slice(9, 9 + len(PRICE_LEVELS))
 LOST: Final = slice(DROPPED.stop, DROPPED.stop + len(PRICE_LEVELS))
+STALE: Final = slice(LOST.stop, LOST.stop + 5)
+"""Columns that tell how the known gains may err; 0 where gains are known at once and without error."""
 
 
 def device_features(observation: Observation, scenario: Scenario) -> NDArray[np.float32]:
     """Features of every device: (N, U, F), finite, within -LIMIT to LIMIT."""
     compute, radio, last_layer = scenario.compute_model, scenario.radio_link, max(scenario.model.layers - 1, 1)
     band = radio.bandwidth_hz / scenario.num_devices
-    rates = rate(band, snr_bandwidth(observation.gain_dl, observation.gain_ul, radio))
+    reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, radio)
+    rates = rate(band, reach)
     plain = selection.plain(observation, scenario.model.top_k)
     per_device = compute.per_device(plain.table)
     tokens, mass = per_device[:, 0], per_device[:, 1]
@@ -72,22 +79,27 @@ def device_features(observation: Observation, scenario: Scenario) -> NDArray[np.
     table[:, :, 8] = _log_ratio(sending)
     table[:, :, DROPPED] = (below[:, 0] / np.maximum(tokens, 1.0)[:, None]).transpose(0, 2, 1)
     table[:, :, LOST] = np.sqrt(below[:, 1] / _mean(mass)[:, None]).transpose(0, 2, 1)
-    table[:, :, -4] = _slower_on_average(observation, scenario, band, sending_one)
+    table[:, :, STALE] = _stale(observation, scenario, reach, sending_one)
     table[:, :, -3] = observation.last_device_time / np.maximum(_largest(observation.last_device_time), TINY)
     table[:, :, -2] = 0.5 * np.log10(slowest / 1e-2)
     table[:, :, -1] = observation.layer[:, None] / last_layer
     return np.clip(table, -LIMIT, LIMIT, out=table)
 
 
-def _slower_on_average(
-    observation: Observation, scenario: Scenario, band: float, sending_one: FloatArray
+def _stale(
+    observation: Observation, scenario: Scenario, reach: FloatArray, sending_one: FloatArray
 ) -> FloatArray | float:
-    """The column of this name, (N, U); 0 where gains are known at once and without error."""
+    """The `STALE` columns, (N, U, 5): what recent estimates and the other link say of the (2, N, U) reach."""
     channel, radio = scenario.channel, scenario.radio_link
     if not channel.uncertain:
         return 0.0
-    reach = snr_bandwidth(observation.average_gain_dl, observation.average_gain_ul, radio)
-    return np.log(token_time(rate(band, reach), radio) / sending_one)
+    band = radio.bandwidth_hz / scenario.num_devices
+    average = snr_bandwidth(observation.average_gain_dl, observation.average_gain_ul, radio)
+    both = np.sqrt(np.prod(average / radio.power_over_noise, axis=0)) * radio.power_over_noise
+    slower = [np.log(token_time(rate(band, seen), radio) / sending_one) for seen in (average, both)]
+    drift = 0.5 * np.log(average / reach)
+    known = reach / radio.power_over_noise
+    return np.stack([*slower, *drift, 0.5 * np.log(known[0] / known[1])], axis=-1)
 
 
 def _mean(values: FloatArray) -> FloatArray:

@@ -108,18 +108,19 @@ class Simulator:
             ValueError: a shape, a type or a value of the decision is wrong.
             RuntimeError: `reset` was not called yet.
         """
-        observation, scenario = self.observation, self.scenario
-        check_form(decision, scenario, self.num_envs)
-        routing = selection.routing(observation.gate_weights, decision.selection)
-        check_values(decision, routing, scenario)
-        reach = snr_bandwidth(self.cell.gain[:, 0], self.cell.gain[:, 1], self._radio)
-        times = self._times(routing, decision.bandwidth, reach)
-        plain = self._plain_routing(observation)
-        plain_times = self._times(plain, self._uniform, reach)
-        values = self._judge(routing, times, plain, plain_times)
+        times, values = self._run(decision)
         self._advance(times)
-        truncated = np.full(self.num_envs, self._step >= scenario.steps_per_episode)
+        truncated = np.full(self.num_envs, self._step >= self.scenario.steps_per_episode)
         return Outcome(self._next_layer(), values["reward"], truncated, values)
+
+    def preview(self, decision: Decision) -> dict[str, NDArray[Any]]:
+        """The metrics that `step` would bring for this decision; nothing happens, and nothing is drawn.
+
+        Raises:
+            ValueError: a shape, a type or a value of the decision is wrong.
+            RuntimeError: `reset` was not called yet.
+        """
+        return self._run(decision)[1]
 
     def reference(self) -> FloatArray:
         """Block WLR that plain top-K routing with equal shares of the band would really have in this layer: (N,) 1/s.
@@ -129,6 +130,17 @@ class Simulator:
         plain = self._plain_routing(self.observation)
         reach = snr_bandwidth(self.cell.gain[:, 0], self.cell.gain[:, 1], self._radio)
         return metrics.wlr(plain.mass, self._times(plain, self._uniform, reach).latency)
+
+    def _run(self, decision: Decision) -> tuple[LayerTimes, dict[str, NDArray[Any]]]:
+        """Times and metrics of this layer as decided, in the cell as it truly is."""
+        observation = self.observation
+        check_form(decision, self.scenario, self.num_envs)
+        routing = selection.routing(observation.gate_weights, decision.selection)
+        check_values(decision, routing, self.scenario)
+        reach = snr_bandwidth(self.cell.gain[:, 0], self.cell.gain[:, 1], self._radio)
+        times = self._times(routing, decision.bandwidth, reach)
+        plain = self._plain_routing(observation)
+        return times, self._judge(routing, times, plain, self._times(plain, self._uniform, reach))
 
     def _times(self, routing: Routing, bandwidth: FloatArray, reach: FloatArray) -> LayerTimes:
         computation = self.compute_replay.compute_time(routing.tokens, self.cell.load)

@@ -147,3 +147,29 @@ def test_pop_metrics(tiny: Scenario) -> None:
     assert set(popped) == set(MEANS) == set(SCHEMA) - {"bottleneck"}
     assert popped["reward"] == pytest.approx(rewards.mean(), rel=1e-6)
     assert env.pop_metrics() == {}
+
+
+def test_rewards_beyond_greedy_decisions(tiny: Scenario) -> None:
+    plain, compared, rng = make(tiny), make(tiny), np.random.default_rng(0)
+    shape = N, *plain.action_space.shape  # type: ignore[misc]
+    fixed = np.zeros(shape, dtype=np.float32)
+    asked = []
+
+    def greedy(table: Any) -> Any:
+        asked.append(table)
+        return fixed
+
+    compared.greedy = greedy
+    seen = [plain.reset(), compared.reset()]
+    for _ in range(2 * tiny.steps_per_episode):
+        np.testing.assert_array_equal(*seen)
+        action = rng.uniform(-1, 1, shape).astype(np.float32)
+        greedy_decision = plain.actions.decode(fixed, plain.simulator.observation)
+        baseline = plain.simulator.preview(greedy_decision)["reward"]
+        (one, reward, *_), (other, difference, *_) = plain.step(action), compared.step(action)
+        np.testing.assert_array_equal(asked[-1], seen[0])
+        np.testing.assert_allclose(difference, reward - baseline, atol=1e-6)
+        seen = [one, other]
+    assert plain.pop_metrics() == compared.pop_metrics()
+    compared.step(fixed)
+    np.testing.assert_array_equal(compared.step(fixed)[1], 0.0)
