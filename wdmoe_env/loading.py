@@ -44,6 +44,16 @@ def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
+def override(data: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge overrides into a scenario's mapping; another source of gate weights takes the place of the one there."""
+    gating, changes = data.get("gating"), overrides.get("gating")
+    if isinstance(gating, Mapping) and isinstance(changes, Mapping):
+        sources = {"family", "trace"}
+        if any(changes.get(key) is not None for key in sources):
+            data = {**data, "gating": {key: value for key, value in gating.items() if key not in sources}}
+    return merge(data, overrides)
+
+
 def validated(kind: type[Model], data: dict[str, Any], origin: str, context: dict[str, Any] | None = None) -> Model:
     """Make a scenario of a mapping, or tell of each key what is wrong with it.
 

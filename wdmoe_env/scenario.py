@@ -10,11 +10,12 @@ import numpy as np
 from pydantic import Field, ValidationInfo, model_validator
 
 from wdmoe_env.device_settings import DeviceSettings, LinearCompute, MeasuredCompute
+from wdmoe_env.gating.trace import open_trace
 from wdmoe_env.hardware import boards
 from wdmoe_env.hardware.radio_replay import Link, RadioReplay, replay_of
 from wdmoe_env.hardware.recordings import Recording
 from wdmoe_env.interface import IntArray
-from wdmoe_env.loading import merge, preset_names, read_source, validated
+from wdmoe_env.loading import merge, override, preset_names, read_source, validated
 from wdmoe_env.settings import (
     UNREAD,
     ChannelSettings,
@@ -84,6 +85,14 @@ class Scenario(Settings):
     def _traces_give_gains(self, info: ValidationInfo) -> Scenario:
         if reads_files(info):
             _ = self.radio_replay
+        return self
+
+    @model_validator(mode="after")
+    def _trace_gives_weights(self, info: ValidationInfo) -> Scenario:
+        if self.gating.trace is not None and reads_files(info):
+            trace = open_trace(self.gating.trace)
+            trace.check_model(self.model.layers, self.model.experts, self.model.top_k)
+            trace.check_length(self.traffic.tokens)
         return self
 
     def __eq__(self, other: object) -> bool:
@@ -192,6 +201,8 @@ class Scenario(Settings):
 def load_scenario(source: str | Path | Scenario, **overrides: Any) -> Scenario:
     """Load a preset by name, a YAML file by path, or take a Scenario; merge `overrides` deeply into it.
 
+    Of `gating`, an override of `family` takes the place of `trace`, and the other way round.
+
     Raises:
         ValueError: the scenario is unknown, or a key or a value is wrong; the message names each.
 
@@ -202,7 +213,7 @@ def load_scenario(source: str | Path | Scenario, **overrides: Any) -> Scenario:
         data, origin = source.model_dump(mode="json"), f"scenario {source.name!r}"
     else:
         data, origin = read_source(str(source)), str(source)
-    return validated(Scenario, merge(data, overrides), origin)
+    return validated(Scenario, override(data, overrides), origin)
 
 
 def scenario_from(data: Any, read_files: bool = True) -> Scenario:
