@@ -51,13 +51,13 @@ class Options:
     """Inner width of an expert."""
     experts: int = 8
     """Experts in each layer; a token uses two."""
-    balance: float = 0.01
+    balance: float = 0.02
     """Weight of the loss that keeps experts evenly used."""
     muon_rate: float = 0.02
     """Highest learning rate of the matrices, which Muon trains."""
     adam_rate: float = 0.004
     """Highest learning rate of embeddings, routers and norms, which AdamW trains."""
-    warm_up: int = 40
+    warm_up: int = 20
     """Updates over which the learning rates rise; then they fall in a straight line."""
     seed: int = 0
     """Seed of the first weights and of the order of the text."""
