@@ -116,5 +116,8 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Pat
     save_checkpoint(path, {"done": 1})
     with pytest.raises(Exception, match=r"pickle|local"):
         save_checkpoint(path, {"done": lambda: None})
+    (tmp_path / ".c.pt.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left|cannot be written"):
+        save_checkpoint(path, {"weights": torch.zeros(100_000)})
     assert load_checkpoint(path)["done"] == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["c.pt"]

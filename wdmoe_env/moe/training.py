@@ -156,7 +156,11 @@ def imbalance(logits: Tensor, top_k: int) -> Tensor:
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint, or leave the one before as it was."""
+    """Write a checkpoint, or leave the one before as it was.
+
+    Raises:
+        OSError: it cannot be written, as where the disk is full.
+    """
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as file:
@@ -164,8 +168,10 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, RuntimeError):  # how torch reports a full disk
+            raise OSError(f"{path} cannot be written: {' '.join(str(error).split()):.200}") from error
         raise
 
 
