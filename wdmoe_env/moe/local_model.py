@@ -1,0 +1,99 @@
+"""A mixture-of-experts model and its tokenizer from a folder: nothing is downloaded, and no code of theirs runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+Precision = Literal["float32", "stored"]
+LOCAL: Any = {"local_files_only": True, "trust_remote_code": False}
+_BLOCK = 2**22
+
+
+def load_model(folder: Path, precision: Precision, device: str) -> Any:
+    """Load a causal language model of safetensors files, in evaluation mode.
+
+    Args:
+        folder: as `save_pretrained` writes it.
+        precision: what it computes in: float32, or the type that its weights are stored in.
+        device: of torch, such as cpu or cuda.
+
+    Raises:
+        ValueError: there is no such model, weights are missing or of another shape, or it needs code of its own.
+    """
+    _quiet()
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} holds no config.json, expected the folder of a Hugging Face model")
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(f"{folder} holds no weights as .safetensors; other formats are not read")
+    dtype: Any = torch.float32 if precision == "float32" else "auto"
+    options: Any = {"use_safetensors": True, "dtype": dtype, "output_loading_info": True, **LOCAL}
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **options)
+        model, report = loaded[0].to(device).eval(), loaded[1]
+    except Exception as error:  # whatever a broken or foreign folder makes the library raise
+        raise ValueError(f"{folder} cannot be loaded as a language model: {_said(error)}") from error
+    for kind in ("missing_keys", "mismatched_keys"):
+        # The library fills these with random numbers.
+        if keys := sorted(map(str, report.get(kind) or ())):
+            what = "lacks" if kind == "missing_keys" else "has another shape of"
+            raise ValueError(f"{folder} {what} {len(keys)} tensors of its model, such as {keys[0]:.120}")
+    return model
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load the tokenizer of a model's folder.
+
+    Raises:
+        ValueError: there is none, or it needs code of its own.
+    """
+    _quiet()
+    try:
+        return AutoTokenizer.from_pretrained(folder, **LOCAL)
+    except Exception as error:  # as above
+        # The library trusts the class that a folder names for some model types alone, Mixtral not among them.
+        if (named := _named_tokenizer(folder)) is not None:
+            return named.from_pretrained(folder, **LOCAL)
+        raise ValueError(f"{folder} cannot be loaded as a tokenizer: {_said(error)}") from error
+
+
+def _named_tokenizer(folder: Path) -> Any:
+    """The class of the library that a folder names as its tokenizer's and that needs no vocabulary file, or None."""
+    try:
+        name = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["tokenizer_class"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    found = getattr(transformers, name, None) if isinstance(name, str) else None
+    if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedTokenizer)):
+        return None
+    return None if found.vocab_files_names else found
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """SHA-256 of the configuration and of each weight file."""
+    return {path.name: sha256(path) for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]}
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, which may be larger than memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _quiet() -> None:
+    logging: Any = transformers.utils.logging
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split()):.300}"
