@@ -16,7 +16,7 @@ transformers = pytest.importorskip("transformers")
 
 import baselines  # noqa: E402
 from wdmoe_env import Decision, Observation, Policy, Scenario, Simulator  # noqa: E402
-from wdmoe_env.moe.loop import ModelInTheLoop  # noqa: E402
+from wdmoe_env.moe.in_the_loop import ModelInTheLoop  # noqa: E402
 
 FAMILIES = ("mixtral", "olmoe", "qwen3-moe", "deepseek-v2")
 
