@@ -8,31 +8,33 @@ from typing import Any
 
 SHIPPED = Path(__file__).parent / "scenarios"
 """Folder of the presets and of the files that they name."""
-KEYS = ("file", "files")
+KEYS = ("file", "files", "trace")
 """Keys of a scenario that hold paths."""
 
 
-def resolve(path: str) -> Path:
+def resolve(path: str, suffix: str = "") -> Path:
     """Find a file: as it stands (from the working directory on), else among the files that come with the presets.
+
+    Of the latter the `suffix` may be left out.
 
     Raises:
         ValueError: there is no such file; the message lists what was tried.
     """
-    tried = [Path(path), SHIPPED / path]
+    tried = [Path(path), SHIPPED / path, *([SHIPPED / f"{path}{suffix}"] if suffix else [])]
     for place in tried:
         if place.is_file():
             return place
     raise ValueError(f"no file {path!r}: tried {' and '.join(dict.fromkeys(str(place.absolute()) for place in tried))}")
 
 
-def absolute(path: str) -> str:
-    """The path of a file that holds from anywhere; the name alone of one that comes with the presets.
+def absolute(path: str, suffix: str = "") -> str:
+    """The path of a file that holds from anywhere; of one that comes with the presets its name alone, without `suffix`.
 
     Raises:
         ValueError: there is no such file; the message lists what was tried.
     """
-    found = resolve(path)
-    return found.name if found.absolute().parent == SHIPPED.absolute() else str(found.absolute())
+    found = resolve(path, suffix).absolute()
+    return found.name.removesuffix(suffix) if found.parent == SHIPPED.absolute() else str(found)
 
 
 def anchor(data: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -49,7 +51,9 @@ def anchor(data: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _walk(value: Any, folder: Path) -> Any:
     if isinstance(value, Mapping):
-        return {key: _anchored(part, folder) if key in KEYS else _walk(part, folder) for key, part in value.items()}
+        # `trace` is a file in one section, and a section of its own in another.
+        named = {key for key, part in value.items() if key in KEYS and not isinstance(part, Mapping)}
+        return {k: _anchored(part, folder) if k in named else _walk(part, folder) for k, part in value.items()}
     if isinstance(value, list):
         return [_walk(part, folder) for part in value]
     return value

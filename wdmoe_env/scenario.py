@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
 from wdmoe_env.device_settings import DeviceSettings, LinearCompute, MeasuredCompute
+from wdmoe_env.gating.trace import open_trace
 from wdmoe_env.hardware import boards
 from wdmoe_env.hardware.radio_replay import Link, RadioReplay, replay_of
 from wdmoe_env.hardware.recordings import Recording
@@ -86,6 +87,14 @@ class Scenario(Settings):
     def _traces_give_gains(self, info: ValidationInfo) -> Scenario:
         if reads_files(info):
             _ = self.radio_replay
+        return self
+
+    @model_validator(mode="after")
+    def _trace_gives_weights(self, info: ValidationInfo) -> Scenario:
+        if self.gating.trace is not None and reads_files(info):
+            trace = open_trace(self.gating.trace)
+            trace.check_model(self.model.layers, self.model.experts, self.model.top_k)
+            trace.check_length(self.traffic.tokens)
         return self
 
     def __eq__(self, other: object) -> bool:
@@ -199,6 +208,8 @@ def preset_names() -> list[str]:
 def load_scenario(source: str | Path | Scenario, **overrides: Any) -> Scenario:
     """Load a preset by name, a YAML file by path, or take a Scenario; merge `overrides` deeply into it.
 
+    Of `gating`, an override of `family` takes the place of `trace`, and the other way round.
+
     Raises:
         ValueError: the scenario is unknown, or a key or a value is wrong; the message names each.
 
@@ -210,7 +221,18 @@ def load_scenario(source: str | Path | Scenario, **overrides: Any) -> Scenario:
     else:
         path = _find(str(source))
         data, origin = _read(path), str(source)
-    return _validate(merge(data, overrides), origin)
+    return _validate(merge(_without_replaced_source(data, overrides), overrides), origin)
+
+
+def _without_replaced_source(data: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` without the source of gate weights in whose place the overrides name another one."""
+    gating, changes = data.get("gating"), overrides.get("gating")
+    if not (isinstance(gating, Mapping) and isinstance(changes, Mapping)):
+        return data
+    sources = {"family", "trace"}
+    if not any(changes.get(key) is not None for key in sources):
+        return data
+    return {**data, "gating": {key: value for key, value in gating.items() if key not in sources}}
 
 
 def scenario_from(data: Any, read_files: bool = True) -> Scenario:

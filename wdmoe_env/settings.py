@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from wdmoe_env import paths
+from wdmoe_env.gating.trace import SUFFIX
 from wdmoe_env.hardware.radio_replay import Sampling, read_stretches
 from wdmoe_env.hardware.radio_traces import RadioTrace
 
@@ -211,11 +212,25 @@ class TrafficSettings(Settings):
 
 
 class GatingSettings(Settings):
-    """Where gate weights come from."""
+    """Where gate weights come from: a synthetic family, or a file that a real model's were captured to."""
 
-    family: Literal["mixtral", "olmoe", "uniform"]
+    family: Literal["mixtral", "olmoe", "uniform"] | None = None
+    trace: str | None = None
+    """File of gate weights, found as `TraceSettings.files` are; one that comes with the package is named alone."""
     bank_passes: Count = 256
     """Forward passes drawn once and replayed from; training and held-out banks are drawn apart."""
+
+    @field_validator("trace")
+    @classmethod
+    def _absolute(cls, trace: str | None, info: ValidationInfo) -> str | None:
+        return paths.absolute(trace, SUFFIX) if trace is not None and reads_files(info) else trace
+
+    @model_validator(mode="after")
+    def _one_source(self) -> GatingSettings:
+        if (self.family is None) == (self.trace is None):
+            both = "neither" if self.family is None else f"both {self.family!r} and {self.trace!r}"
+            raise ValueError(f"family and trace are {both}, expected exactly one of them: a family or a file")
+        return self
 
 
 class RewardSettings(Settings):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdmoe_env.gating.synthetic import draw_passes
+from wdmoe_env.gating.trace import open_trace, trace_state
 from wdmoe_env.interface import BoolArray
 from wdmoe_env.settings import GatingSettings, ModelSettings
 from wdmoe_env.system import selection
@@ -38,20 +39,31 @@ class GateBank:
 def gate_bank(gating: GatingSettings, model: ModelSettings, tokens: int, split: Split) -> GateBank:
     """Return the training, the validation or the held-out bank of a model's gate weights; drawn once a process.
 
+    Of a trace, the three banks come from different documents; a file that has changed is drawn from anew.
+
     Raises:
-        ValueError: `split` is none of `train`, `validation` and `test`.
+        ValueError: `split` is none of `train`, `validation` and `test`; the trace is gone, broken, or of another model.
     """
     if split not in get_args(Split):
         raise ValueError(f"split is {split!r}, expected one of {', '.join(get_args(Split))}")
-    return _draw(gating, model.layers, model.experts, model.top_k, tokens, split)
+    state = () if gating.trace is None else trace_state(gating.trace)
+    return _draw(gating, model.layers, model.experts, model.top_k, tokens, split, state)
 
 
 @lru_cache(maxsize=8)
-def _draw(gating: GatingSettings, layers: int, experts: int, k: int, tokens: int, split: Split) -> GateBank:
+def _draw(
+    gating: GatingSettings, layers: int, experts: int, k: int, tokens: int, split: Split, state: tuple[int, ...]
+) -> GateBank:
+    """Draw one bank; `state` is that of the trace's file, so that a changed one is drawn from anew."""
     rng = np.random.default_rng([get_args(Split).index(split), 20241106])
-    weights = draw_passes(
-        gating.family, passes=gating.bank_passes, layers=layers, tokens=tokens, experts=experts, top_k=k, rng=rng
-    ).reshape(-1, experts, tokens)
+    if gating.family is not None:
+        sizes = {"layers": layers, "tokens": tokens, "experts": experts, "top_k": k}
+        weights = draw_passes(gating.family, passes=gating.bank_passes, rng=rng, **sizes)
+    else:
+        trace = open_trace(str(gating.trace))
+        trace.check_model(layers, experts, k)
+        weights = trace.draw_passes(gating.bank_passes, tokens, split, rng)
+    weights = weights.reshape(-1, experts, tokens)
     by_token = weights.swapaxes(1, 2)
     routed = selection.top_k(by_token, k)
     plain = selection.plain_sums(by_token, routed)
