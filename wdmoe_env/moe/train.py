@@ -1,0 +1,166 @@
+"""Train a small mixture-of-experts language model on this machine's Python sources, and measure it on held-out files.
+
+Torch and transformers load when training starts, not for `--help`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Console
+
+from wdmoe_env.moe import corpus
+
+if TYPE_CHECKING:
+    from wdmoe_env.moe.loop import Run
+    from wdmoe_env.moe.training import Trainer
+
+CHECKPOINT, RESULT = "checkpoint.pt", "bits.json"
+FREE = ("out", "resume", "threads", "checkpoint_every")
+"""Options that may be others when a run goes on."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train a small mixture-of-experts model of bytes on Python's own library; Ctrl-C and SIGTERM save a checkpoint.
+
+    The folder then holds the model and its tokenizer, as transformers loads them, and bits.json.
+    """
+
+    out: Path
+    """Folder for the model; new, unless --resume is given."""
+    resume: bool = False
+    """Go on where a stopped run in --out was; all other options must be as they were."""
+    steps: int = 3000
+    """Updates."""
+    batch: int = 4
+    """Windows of --context bytes in each update."""
+    context: int = 512
+    """Bytes that the model sees at once."""
+    hidden: int = 256
+    """Width of the model."""
+    layers: int = 4
+    """Decoder layers."""
+    heads: int = 4
+    """Attention heads."""
+    kv_heads: int = 2
+    """Heads of keys and values."""
+    intermediate: int = 128
+    """Inner width of an expert."""
+    experts: int = 8
+    """Experts in each layer; a token uses two."""
+    balance: float = 0.01
+    """Weight of the loss that keeps experts evenly used."""
+    muon_rate: float = 0.02
+    """Highest learning rate of the matrices, which Muon trains."""
+    adam_rate: float = 0.004
+    """Highest learning rate of embeddings, routers and norms, which AdamW trains."""
+    warm_up: int = 40
+    """Updates over which the learning rates rise; then they fall in a straight line."""
+    seed: int = 0
+    """Seed of the first weights and of the order of the text."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """What matrices are multiplied in; bf16 is slow on a CPU that lacks it."""
+    threads: int = 2
+    """Threads of torch."""
+    validate_every: int = 250
+    """Updates between looks at a part of the validation texts."""
+    checkpoint_every: int = 250
+    """Updates between checkpoints."""
+    ngram: int = 12
+    """Bytes of the longest context of the n-gram model that the model is compared with."""
+    library: Path | None = None
+    """Folder of sources to learn; default: the standard library of the running Python."""
+
+
+def main(options: Options) -> int:
+    """Train, measure and print; returns the exit status: 0, or 130 or 143 where a signal stopped it.
+
+    Raises:
+        ValueError: an option, the folder, the checkpoint or the corpus is not as expected.
+        OSError: a file cannot be read or written.
+        ImportError: torch or transformers is not installed.
+    """
+    _check(options)
+    console = Console(stderr=True)
+    summary = corpus.summary(options.library)
+    trainer, run = _prepare(options, summary)
+    from wdmoe_env.moe.loop import train
+    from wdmoe_env.moe.report import finish
+
+    console.print(f"{summary.bytes['train']:,} bytes of {summary.files['train']} files to learn", highlight=False)
+    stopped = train(trainer, run, console)
+    if stopped == 0:
+        try:
+            finish(options, trainer, run, summary, console)
+        except KeyboardInterrupt:
+            stopped = 130
+    if stopped:
+        advice = f"stopped after {trainer.done} of {options.steps} updates; the same command with --resume goes on"
+        console.print(advice, soft_wrap=True, highlight=False, markup=False)
+    return stopped
+
+
+def _check(options: Options) -> None:
+    """Refuse what can be refused before anything loads or is written."""
+    for name, least in (("threads", 1), ("validate_every", 1), ("checkpoint_every", 1), ("ngram", 0)):
+        if (value := getattr(options, name)) < least:
+            raise ValueError(f"--{name.replace('_', '-')} {value}, expected a whole number >= {least}")
+    if (options.out / RESULT).exists():
+        raise ValueError(f"--out {options.out} holds a finished run, expected a new folder")
+    if not options.resume and options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+        raise ValueError(f"--out {options.out} is in use, expected a new folder, or --resume for a run stopped there")
+
+
+def _prepare(options: Options, summary: corpus.Summary) -> tuple[Trainer, Run]:
+    """The trainer and the run, at their start or where a checkpoint left them."""
+    try:
+        import torch
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"training a language model needs the extra llm, such as .[llm]: {error}") from error
+    from wdmoe_env.moe.loop import Run
+    from wdmoe_env.moe.small import Architecture
+    from wdmoe_env.moe.training import Plan, Trainer, load_checkpoint
+
+    torch.set_num_threads(options.threads)
+    # Sizes and settings that options and these classes share have the same names.
+    architecture, plan = Architecture(**_shared(options, Architecture)), Plan(**_shared(options, Plan))
+    path = options.out / CHECKPOINT
+    found = load_checkpoint(path) if options.resume else None
+    identity = {**_kept(options), "corpus": summary.sha256}
+    if found is not None:
+        _check_same(path, found["identity"], identity)
+    texts = [content for _, content in corpus.texts("train", options.library)]
+    trainer = Trainer(architecture, plan, texts)
+    validation = [content for _, content in corpus.texts("validation", options.library)]
+    run = Run(path, identity, validation, options.validate_every, options.checkpoint_every)
+    if found is not None:
+        trainer.restore(found["trainer"])
+        run.history, run.seconds = found["history"], found["seconds"]
+    options.out.mkdir(parents=True, exist_ok=True)
+    return trainer, run
+
+
+def _shared(options: Options, kind: type) -> dict[str, Any]:
+    """The options that a class of settings has fields for."""
+    names = {entry.name for entry in fields(kind)}
+    return {name: value for name, value in asdict(options).items() if name in names}
+
+
+def _kept(options: Options) -> dict[str, Any]:
+    """The options that a run keeps to, as plain values."""
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in asdict(options).items()
+        if name not in FREE
+    }
+
+
+def _check_same(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for name, value in wanted.items():
+        if found.get(name) != value:
+            what = "another corpus" if name == "corpus" else f"--{name.replace('_', '-')} {found.get(name)}"
+            raise ValueError(f"{path} was made with {what}, expected {value}: a run goes on as it was started")
