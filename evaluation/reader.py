@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evaluation.errors import EvaluationError
 from evaluation.reading import Reader
+
+if TYPE_CHECKING:
+    from wdmoe_env.moe.in_the_loop import ModelInTheLoop
 
 SMALL_MODEL = "bits.json"
 """What `python -m wdmoe_env.moe train` leaves beside its model, which reads the rest of its own corpus by default."""
@@ -24,18 +28,24 @@ def find_reader(model: str, texts: list[str]) -> Reader:
         EvaluationError: the extra `llm` is not installed, there is no such model or it is none of experts, or a file
             cannot be read.
     """
-    documents = _documents(texts) if texts else _held_out(Path(model))
+    folder = Path(model)
+    if not folder.is_dir():
+        raise EvaluationError(f"no model at --model {model}: the folder does not exist")
+    documents = _documents(texts) if texts else _held_out(folder)
     try:
+        import torch
+
         from wdmoe_env.moe.in_the_loop import ModelInTheLoop
-        from wdmoe_env.moe.local_model import open_model
+        from wdmoe_env.moe.local_model import load_model, load_tokenizer
     except ModuleNotFoundError as error:
         raise EvaluationError(f"--model needs {error.name}: pip install -e '.[train,llm]'") from error
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        found = open_model(Path(model))
-        loop = ModelInTheLoop(found.model)
+        loop = ModelInTheLoop(load_model(folder, "stored", device))
+        tokenizer = load_tokenizer(folder)
     except ValueError as error:
         raise EvaluationError(f"--model: {error}") from error
-    return Reader(loop, found.tokenizer, tuple(documents.values()), {**found.facts, "text": _facts(documents)})
+    return Reader(loop, tokenizer, tuple(documents.values()), _facts(folder, loop, tokenizer, documents))
 
 
 _Documents = dict[str, tuple[str, str]]
@@ -63,8 +73,6 @@ def _decoded(name: str, content: bytes) -> str:
 
 
 def _held_out(model: Path) -> _Documents:
-    if not model.is_dir():  # which loading it says
-        return {}
     if not (model / SMALL_MODEL).is_file():
         raise EvaluationError("--text is empty: expected files for the model to read, which it was not trained on")
     from wdmoe_env.moe import corpus
@@ -75,9 +83,21 @@ def _held_out(model: Path) -> _Documents:
         raise EvaluationError(f"--text is empty, and the corpus cannot be read: {error}") from error
 
 
-def _facts(documents: _Documents) -> list[dict[str, Any]]:
-    contents = [(name, text.encode()) for name, text in documents.values()]
-    return [
-        {"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        for name, content in contents
-    ]
+def _facts(folder: Path, loop: ModelInTheLoop, tokenizer: Any, documents: _Documents) -> dict[str, Any]:
+    """Which model and which text these are."""
+    from wdmoe_env.moe.local_model import fingerprint
+
+    parameter, contents = next(loop.model.parameters()), [(name, text.encode()) for name, text in documents.values()]
+    return {
+        "name": folder.resolve().name,
+        "type": loop.routers.family,
+        "sha256": fingerprint(folder),
+        "tokenizer": type(tokenizer).__name__,
+        "dtype": str(parameter.dtype).removeprefix("torch."),
+        "device": parameter.device.type,
+        "transformers": version("transformers"),
+        "text": [
+            {"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for name, content in contents
+        ],
+    }

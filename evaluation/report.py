@@ -150,7 +150,7 @@ def _facts(summary: Summary) -> str:
     model = meta.get("model", {})
     facts = {
         "git revision": meta["git"] or "unknown",
-        **{f"model's {name}": model[name] for name in ("name", "type", "weights_sha256") if name in model},
+        **{f"model's {name}": model[name] for name in ("name", "type", "dtype") if name in model},
         **{name.replace("_", " "): value for name, value in meta["seeds"].items()},
         **meta["versions"],
     }

@@ -1,111 +1,83 @@
-"""A mixture-of-experts language model from a local folder, as Hugging Face's `save_pretrained` writes it.
-
-Nothing is downloaded, no code of the folder is run, and weights are read from safetensors files alone.
-"""
+"""A mixture-of-experts model and its tokenizer from a folder: nothing is downloaded, and no code of theirs runs."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
-from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-CONFIG = "config.json"
-SHOWN = 300
-"""Characters of a library's message that an error repeats."""
-
-
-@dataclass(frozen=True)
-class LocalModel:
-    """A model that was read from a folder.
-
-    Attributes:
-        model: a transformers causal language model in evaluation mode, in the precision that its file has.
-        tokenizer: what was saved beside it.
-        facts: name, type, sha256 of configuration and weights, and with what it was loaded.
-    """
-
-    model: Any
-    tokenizer: Any
-    facts: dict[str, str]
+Precision = Literal["float32", "stored"]
+LOCAL: Any = {"local_files_only": True, "trust_remote_code": False}
+_BLOCK = 2**22
 
 
-def open_model(folder: Path) -> LocalModel:
-    """Load a model and its tokenizer; on the first GPU if torch has one.
+def load_model(folder: Path, precision: Precision, device: str) -> Any:
+    """Load a causal language model of safetensors files, in evaluation mode.
+
+    Args:
+        folder: as `save_pretrained` writes it.
+        precision: what it computes in: float32, or the type that its weights are stored in.
+        device: of torch, such as cpu or cuda.
 
     Raises:
-        ValueError: there is no model, no tokenizer, or a file is broken or not complete; says which.
+        ValueError: there is no such model, weights are missing or of another shape, or it needs code of its own.
     """
-    if not folder.is_dir():
-        raise ValueError(f"no model at {str(folder)!r}: the folder does not exist")
-    if not (folder / CONFIG).is_file():
-        raise ValueError(f"no model at {str(folder)!r}: there is no {CONFIG}, expected what save_pretrained writes")
-    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    with _quiet(), _blaming(folder, "model"):
-        model, info = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype="auto", use_safetensors=True, output_loading_info=True, **local
-        )
-    # Weights that a file lacks are drawn at random, with no more than a warning.
-    if missing := sorted({*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])}):
-        raise ValueError(f"the model in {str(folder)!r} lacks {len(missing)} of its weights, such as {missing[0]}")
-    with _quiet(), _blaming(folder, "tokenizer"):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.config.output_router_logits = False
-    facts = {
-        "name": folder.resolve().name,
-        "type": str(model.config.model_type),
-        "config_sha256": _sha256(folder / CONFIG),
-        "weights_sha256": _weights_sha256(folder),
-        "tokenizer": type(tokenizer).__name__,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "device": device.type,
-        "transformers": transformers.__version__,
-    }
-    return LocalModel(model.to(device).eval(), tokenizer, facts)
-
-
-@contextmanager
-def _blaming(folder: Path, what: str) -> Iterator[None]:
-    """Turn what transformers raises for broken files into one line."""
+    _quiet()
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} holds no config.json, expected the folder of a Hugging Face model")
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(f"{folder} holds no weights as .safetensors; other formats are not read")
+    dtype: Any = torch.float32 if precision == "float32" else "auto"
+    options: Any = {"use_safetensors": True, "dtype": dtype, "output_loading_info": True, **LOCAL}
     try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
-        said = " ".join(str(error).split())[:SHOWN]
-        raise ValueError(f"cannot load the {what} in {str(folder)!r}: {said}") from error
+        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **options)
+        model, report = loaded[0].to(device).eval(), loaded[1]
+    except Exception as error:  # whatever a broken or foreign folder makes the library raise
+        raise ValueError(f"{folder} cannot be loaded as a language model: {_said(error)}") from error
+    for kind in ("missing_keys", "mismatched_keys"):
+        # The library fills these with random numbers.
+        if keys := sorted(map(str, report.get(kind) or ())):
+            what = "lacks" if kind == "missing_keys" else "has another shape of"
+            raise ValueError(f"{folder} {what} {len(keys)} tensors of its model, such as {keys[0]:.120}")
+    return model
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No bars and no warnings while files are read; settings of the library stay as they are."""
-    log: Any = transformers.utils.logging
-    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
+def load_tokenizer(folder: Path) -> Any:
+    """Load the tokenizer of a model's folder.
+
+    Raises:
+        ValueError: there is none, or it needs code of its own.
+    """
+    _quiet()
     try:
-        yield
-    finally:
-        log.set_verbosity(level)
-        if bars:
-            log.enable_progress_bar()
+        return AutoTokenizer.from_pretrained(folder, **LOCAL)
+    except Exception as error:  # as above
+        raise ValueError(f"{folder} cannot be loaded as a tokenizer: {_said(error)}") from error
 
 
-def _weights_sha256(folder: Path) -> str:
-    """Digest of the one file of weights, or over names and digests of all."""
-    files = sorted(folder.glob("*.safetensors"))
-    digests = {file.name: _sha256(file) for file in files}
-    if len(digests) == 1:
-        return next(iter(digests.values()))
-    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+def fingerprint(folder: Path) -> dict[str, str]:
+    """SHA-256 of the configuration and of each weight file."""
+    return {path.name: sha256(path) for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]}
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, which may be larger than memory."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _quiet() -> None:
+    logging: Any = transformers.utils.logging
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split()):.300}"
