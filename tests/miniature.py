@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,3 +53,11 @@ def miniature(family: str, **changes: Any) -> Any:
 def tokens(batch: int = 2, length: int = 11) -> Any:
     """Random token ids, (batch, length)."""
     return torch.randint(3, 37, (batch, length), generator=torch.Generator().manual_seed(1))
+
+
+def save_bytes(folder: Path, family: str = "mixtral", model: Any = None) -> Path:
+    """Save a miniature that reads bytes, with its tokenizer."""
+    model = miniature(family, vocab_size=259) if model is None else model
+    model.save_pretrained(folder)
+    transformers.ByT5Tokenizer(extra_ids=0).save_pretrained(folder)
+    return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,7 +57,22 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, **LOCAL)
     except Exception as error:  # as above
+        # The library trusts the class that a folder names for some model types alone, Mixtral not among them.
+        if (named := _named_tokenizer(folder)) is not None:
+            return named.from_pretrained(folder, **LOCAL)
         raise ValueError(f"{folder} cannot be loaded as a tokenizer: {_said(error)}") from error
+
+
+def _named_tokenizer(folder: Path) -> Any:
+    """The class of the library that a folder names as its tokenizer's and that needs no vocabulary file, or None."""
+    try:
+        name = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["tokenizer_class"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    found = getattr(transformers, name, None) if isinstance(name, str) else None
+    if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedTokenizer)):
+        return None
+    return None if found.vocab_files_names else found
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
