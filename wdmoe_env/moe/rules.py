@@ -70,7 +70,7 @@ def _try(router: nn.Module, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
         router.top_k = top_k  # type: ignore[assignment]
         with torch.no_grad():
             out = router.eval()(tokens)
-    except (TypeError, RuntimeError) as error:
+    except (TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"it cannot be asked for made-up tokens: {error}") from error
     finally:
         router.top_k = own
