@@ -72,7 +72,7 @@ def train(trainer: Trainer, run: Run, console: Console) -> int:
                 run.save(trainer)
             bar.show(trainer.done, _note(run, recent))
         run.save(trainer)
-    return 128 + signal.Signals[asked[0]] if asked and trainer.done < steps else 0
+    return 128 + signal.Signals[asked[0]] if asked else 0
 
 
 def _windows(texts: Sequence[bytes], context: int) -> torch.Tensor:

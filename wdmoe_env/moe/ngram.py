@@ -66,6 +66,8 @@ class _Stream:
 
     @classmethod
     def of(cls, texts: Sequence[bytes], longest: int) -> _Stream:
+        if longest < 0:
+            raise ValueError(f"longest={longest}, expected a whole number of bytes >= 0")
         marks = np.full(longest, MARK, dtype=np.int16)
         parts = [part for text in texts for part in (marks, np.frombuffer(text, dtype=np.uint8).astype(np.int16))]
         symbols = np.concatenate(parts) if parts else marks
@@ -139,8 +141,6 @@ def discounts(counts: Integers) -> Floats:
 
 def _levels(train: Sequence[bytes], longest: int) -> Iterator[_Level]:
     """Count contexts of 0, 1, … bytes."""
-    if longest < 0:
-        raise ValueError(f"longest={longest}, expected a whole number of bytes >= 0")
     if not any(train):
         raise ValueError("train holds no bytes, expected at least one")
     stream = _Stream.of(train, longest)

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, decoders, models
 from torch import Tensor
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, ByT5Tokenizer, MixtralConfig, MixtralForCausalLM
+from transformers import AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
-SPECIALS = 3
-"""Padding, end of text, unknown: the tokens before those of the 256 bytes."""
-VOCABULARY = 256 + SPECIALS
+SPECIALS = ("<pad>", "</s>", "<unk>")
+"""Padding, end of text, unknown: the tokens before those of the 256 bytes, numbered as those of ByT5."""
+VOCABULARY = len(SPECIALS) + 256
 END = 1
 """Stands before each text, and so between texts."""
 
@@ -45,7 +46,7 @@ class Architecture:
     experts: int = 8
     top_k: int = 2
     context: int = 512
-    balance: float = 0.01
+    balance: float = 0.02
 
     def __post_init__(self) -> None:
         for name in ("hidden", "layers", "heads", "kv_heads", "intermediate", "experts", "top_k", "context"):
@@ -63,8 +64,8 @@ class Architecture:
 
 def build(architecture: Architecture, seed: int) -> Any:
     """A `MixtralForCausalLM` with random weights drawn from the seed; the global random state is left as it was."""
-    build_config: Any = MixtralConfig  # its keywords of implementation are not declared
-    config = build_config(
+    kind: Any = MixtralConfig  # its keywords of implementation are not declared
+    config = kind(
         vocab_size=VOCABULARY,
         hidden_size=architecture.hidden,
         intermediate_size=architecture.intermediate,
@@ -74,7 +75,8 @@ def build(architecture: Architecture, seed: int) -> Any:
         num_local_experts=architecture.experts,
         num_experts_per_tok=architecture.top_k,
         max_position_embeddings=architecture.context,
-        router_aux_loss_coef=architecture.balance,
+        # That of `transformers` is top_k where experts are evenly used, ours is 1.
+        router_aux_loss_coef=architecture.balance / architecture.top_k,
         rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
         tie_word_embeddings=True,
         pad_token_id=0,
@@ -92,7 +94,22 @@ def build(architecture: Architecture, seed: int) -> Any:
 def tokens(text: bytes) -> Tensor:
     """The tokens of a text, with the end of the text before it in front: (len(text) + 1,) of int64."""
     values = torch.frombuffer(bytearray(text), dtype=torch.uint8).to(torch.int64) if text else torch.empty(0).long()
-    return torch.cat([torch.tensor([END]), values + SPECIALS])
+    return torch.cat([torch.tensor([END]), values + len(SPECIALS)])
+
+
+def tokenizer(context: int) -> Any:
+    """A tokenizer of bytes: text becomes the tokens of its UTF-8 bytes, and nothing is put before or after.
+
+    `ByT5Tokenizer` gives the same tokens, but beside a Mixtral model `AutoTokenizer` does not load it.
+    """
+    names = [*SPECIALS, *(f"<0x{byte:02X}>" for byte in range(256))]
+    # No character is in the vocabulary, so each falls back to its bytes.
+    model = models.BPE(vocab={name: number for number, name in enumerate(names)}, merges=[], byte_fallback=True)
+    bytewise = Tokenizer(model)
+    bytewise.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    pad, end, unknown = SPECIALS
+    kind: Any = PreTrainedTokenizerFast
+    return kind(tokenizer_object=bytewise, pad_token=pad, eos_token=end, unk_token=unknown, model_max_length=context)
 
 
 def save(model: Any, folder: Path) -> None:
@@ -101,9 +118,9 @@ def save(model: Any, folder: Path) -> None:
     Weights are written as bfloat16, which halves the file; the configuration asks to compute in float32.
     """
     state = {name: value.detach().to(torch.bfloat16) for name, value in model.state_dict().items()}
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     model.save_pretrained(folder, state_dict=state)
-    ByT5Tokenizer(extra_ids=0, model_max_length=model.config.max_position_embeddings).save_pretrained(folder)
+    tokenizer(model.config.max_position_embeddings).save_pretrained(folder)
 
 
 def load(folder: Path) -> Any:

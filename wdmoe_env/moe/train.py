@@ -33,7 +33,7 @@ class Options:
     """Folder for the model; new, unless --resume is given."""
     resume: bool = False
     """Go on where a stopped run in --out was; all other options must be as they were."""
-    steps: int = 3000
+    steps: int = 3500
     """Updates."""
     batch: int = 4
     """Windows of --context bytes in each update."""
@@ -51,13 +51,13 @@ class Options:
     """Inner width of an expert."""
     experts: int = 8
     """Experts in each layer; a token uses two."""
-    balance: float = 0.01
+    balance: float = 0.02
     """Weight of the loss that keeps experts evenly used."""
     muon_rate: float = 0.02
     """Highest learning rate of the matrices, which Muon trains."""
     adam_rate: float = 0.004
     """Highest learning rate of embeddings, routers and norms, which AdamW trains."""
-    warm_up: int = 40
+    warm_up: int = 20
     """Updates over which the learning rates rise; then they fall in a straight line."""
     seed: int = 0
     """Seed of the first weights and of the order of the text."""
@@ -116,11 +116,8 @@ def _check(options: Options) -> None:
 
 def _prepare(options: Options, summary: corpus.Summary) -> tuple[Trainer, Run]:
     """The trainer and the run, at their start or where a checkpoint left them."""
-    try:
-        import torch
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f"training a language model needs the extra llm, such as .[llm]: {error}") from error
+    import torch
+
     from wdmoe_env.moe.loop import Run
     from wdmoe_env.moe.small import Architecture
     from wdmoe_env.moe.training import Plan, Trainer, load_checkpoint

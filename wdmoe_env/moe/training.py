@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, log
@@ -157,7 +156,11 @@ def imbalance(logits: Tensor, top_k: int) -> Tensor:
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint, or leave the one before as it was."""
+    """Write a checkpoint, or leave the one before as it was.
+
+    Raises:
+        OSError: it cannot be written, as where the disk is full.
+    """
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as file:
@@ -165,8 +168,10 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, RuntimeError):  # how torch reports a full disk
+            raise OSError(f"{path} cannot be written: {' '.join(str(error).split()):.200}") from error
         raise
 
 
@@ -180,8 +185,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist, expected the checkpoint of a run that was stopped") from None
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        raise ValueError(f"{path} is broken: {str(error).splitlines()[0]:.200}") from None
+    except OSError:
+        raise
+    except Exception as error:  # bytes that are no checkpoint fail in many ways
+        raise ValueError(f"{path} is broken: {' '.join(str(error).split()) or 'it ends too soon':.200}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path} is no checkpoint of this program, expected format {FORMAT}")
     return content
