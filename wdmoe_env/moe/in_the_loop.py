@@ -37,6 +37,12 @@ class ModelInTheLoop:
         self._config: Any = model.config
         self._cache = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
+    @property
+    def longest(self) -> int | None:
+        """Most tokens that the model can tell the places of; None where its configuration does not say."""
+        found = getattr(self._config, "max_position_embeddings", None)
+        return None if found is None else int(found)
+
     def check_fits(self, scenario: Scenario) -> None:
         """Raise a ValueError that names what of the scenario's model is not as in this one.
 
@@ -53,8 +59,7 @@ class ModelInTheLoop:
                 f"scenario {scenario.name!r} is not for this {self.routers.family} model: {', '.join(wrong)}"
             )
         length = stream_length(scenario)
-        longest = getattr(self._config, "max_position_embeddings", None)
-        if longest is not None and length > longest:
+        if (longest := self.longest) is not None and length > longest:
             raise ValueError(
                 f"scenario {scenario.name!r} has streams of {length} tokens (traffic.tokens * "
                 f"traffic.passes_per_episode), expected at most the {longest} that the model can tell apart"
