@@ -12,6 +12,7 @@ import torch
 from library import SIZES, source, write_library
 
 from wdmoe_env.moe import bits, corpus
+from wdmoe_env.moe.__main__ import main as command_line
 from wdmoe_env.moe.small import load, score
 from wdmoe_env.moe.train import CHECKPOINT, Options, main
 from wdmoe_env.moe.training import Trainer
@@ -139,3 +140,19 @@ def test_compressors_are_those_of_the_standard_library() -> None:
     assert found["xz -9e, all in a row"] < found["xz -9e, each file"]
     with pytest.raises(ValueError, match="the texts hold no bytes"):
         bits.compressed([("a", b"")])
+
+
+def test_the_command_line_trains_what_capture_reads(
+    options: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [text for name, value in SIZES.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    settings = ["--steps", "3", "--library", str(options.library), "--threads", "1", "--ngram", "2"]
+    assert command_line(["train", "--out", str(options.out), *settings, *words]) == 0
+    (tmp_path / "text.py").write_bytes(source(7))
+    trace = tmp_path / "trace.safetensors"
+    texts = ["--text", str(tmp_path / "text.py"), "--tokens", "16"]
+    assert command_line(["capture", "--model", str(options.out), *texts, "--out", str(trace)]) == 0
+    assert trace.stat().st_size > 0
+    capsys.readouterr()
+    assert command_line(["train", "--out", str(options.out), *settings, *words]) == 2
+    assert capsys.readouterr().err == f"error: --out {options.out} holds a finished run, expected a new folder\n"
