@@ -1,10 +1,12 @@
-"""What retained gate mass means for a real model: its loss, as experts are dropped down to a mass, in three ways.
+"""What retained gate mass means for a real model: its loss, as experts are dropped down to a mass, in four ways.
 
 - `weight`: of all tokens of a layer, the experts of least weight first; no selection keeps the mass with fewer experts.
-- `price`: as the baseline `price` selects for least latency at this mass floor, in the scenario's cells.
+- `price`: as the baseline `price` selects for least latency at this mass floor, in the scenario's cells: tokens may get
+  other experts than their top-K, and lose their best one.
+- `price-drops`: the same, but experts may only be dropped.
 - `random`: any expert but a token's best one.
 
-A token always keeps an expert, and `best alone` is what is left when it keeps no other. Loss is in bits per byte of the
+`best alone` is what is left when every token keeps its best expert and no other. Loss is in bits per byte of the
 model's own text, relative to plain top-K routing in the same streams, with 95 % intervals of a bootstrap over documents
 (over streams, with few documents). From each curve follows the lowest mass floor that costs no more than --limit.
 """
@@ -38,7 +40,7 @@ from wdmoe_env import Decision, Observation, Policy, Scenario, allocation, load_
 from wdmoe_env.system import selection
 
 MASSES: Final = (1.0, 0.99, 0.98, 0.97, 0.96, 0.95, 0.925, 0.9, 0.85, 0.8)
-WAYS: Final = {"weight": "#0072B2", "price": "#CC79A7", "random": "#7f7f7f"}
+WAYS: Final = {"weight": "#0072B2", "price": "#CC79A7", "price-drops": "#E69F00", "random": "#7f7f7f"}
 """Ways to drop, and their colours."""
 ALONE: Final = "best alone"
 LIMIT: Final = 0.005
@@ -106,8 +108,9 @@ def measure(reading: Reading, scenario: Scenario, plan: Plan, masses: Sequence[f
 
 def policy(way: str, mass: float) -> Policy:
     """What drops in one of the `WAYS` down to a mass."""
-    if way == "price":
-        return baselines.make("price", mass_floor=mass, objective="latency")
+    if way in ("price", "price-drops"):
+        candidates = "all" if way == "price" else "top-k"
+        return baselines.make("price", mass_floor=mass, objective="latency", candidates=candidates)
     return Dropping(mass, at_random=way == "random")
 
 

@@ -24,7 +24,7 @@ def loss(comparison: Comparison, path: Path) -> str | None:
             across.mean, up.mean - 1.0,
             xerr=[[across.mean - across.low], [across.high - across.mean]],
             yerr=[[up.mean - up.low], [up.high - up.mean]],
-            fmt="o", ms=8, color=color[result.name], mec="white", capsize=3, lw=1.3, label=result.name,
+            fmt="o", ms=8, color=color[result.name], capsize=3, lw=1.3, label=result.name,
         )  # fmt: skip
     axes.axhline(0.0, color=style.MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
     style.separated(axes.xaxis)
