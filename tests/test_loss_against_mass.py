@@ -14,6 +14,7 @@ from toy import toy
 transformers = pytest.importorskip("transformers")
 
 from benchmarks import loss_against_mass as benchmark  # noqa: E402
+from benchmarks.dropping import Dropping  # noqa: E402
 from evaluation.plan import Plan  # noqa: E402
 from evaluation.reader import find_reader  # noqa: E402
 from wdmoe_env import Simulator  # noqa: E402
@@ -45,7 +46,7 @@ def rows(files: Path) -> list[benchmark.Row]:
 def test_dropping_keeps_the_mass_and_no_more_than_one_weight_above_it(mass: float, at_random: bool) -> None:
     scenario = toy(tokens=40)
     observation = Simulator(scenario, 5).reset(0)
-    policy = benchmark.Dropping(mass, at_random)
+    policy = Dropping(mass, at_random)
     policy.reset(scenario, 5)
     chosen = policy.decide(observation).selection
     weights, routed = observation.gate_weights.astype(float), observation.routed
@@ -64,7 +65,7 @@ def test_dropping_keeps_the_mass_and_no_more_than_one_weight_above_it(mass: floa
 def test_the_order_is_random_only_if_told_to_and_the_same_after_each_reset() -> None:
     scenario = toy(tokens=40)
     observation = Simulator(scenario, 5).reset(0)
-    policy = benchmark.Dropping(0.9, at_random=True)
+    policy = Dropping(0.9, at_random=True)
     found = []
     for _ in range(2):
         policy.reset(scenario, 5)
@@ -76,7 +77,7 @@ def test_the_order_is_random_only_if_told_to_and_the_same_after_each_reset() -> 
 def test_a_mass_of_nothing_leaves_the_best_alone() -> None:
     scenario = toy()
     observation = Simulator(scenario, 5).reset(0)
-    policy = benchmark.Dropping(0.0)
+    policy = Dropping(0.0)
     policy.reset(scenario, 5)
     np.testing.assert_array_equal(policy.decide(observation).selection, selection.top_k(observation.gate_weights, 1))
 
