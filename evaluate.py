@@ -27,12 +27,14 @@ from evaluation.contenders import Contender, check_fit, find_contenders
 from evaluation.errors import EvaluationError
 from evaluation.pair_table import build_pair_table
 from evaluation.plan import Plan
+from evaluation.reader import find_reader
+from evaluation.reading import FEW_DOCUMENTS, Reader, Reading
 from evaluation.statistics import FEW_RUNS
 from evaluation.table import build_table
 from evaluation.upload import WandbMode, upload
 from wdmoe_env import Scenario, Simulator, load_scenario
 
-MIN_WIDTH = 120
+MIN_WIDTH, MIN_WIDTH_READING = 120, 160
 FEW_EPISODES = 20
 REFRESH_S = 0.1
 
@@ -52,6 +54,10 @@ class Options:
     """Held-out episodes for each policy."""
     seed: int = 0
     """Decides the episodes; training never meets them, whatever its seed."""
+    model: str | None = None
+    """Folder of a local Hugging Face mixture-of-experts model that reads text with the experts that policies choose."""
+    text: str = ""
+    """UTF-8 files for it to read, separated by commas; by default what a model of wdmoe_env.moe train has not seen."""
     transfer: bool = False
     """Let trained policies run in scenarios that they were not trained in, such as another number of devices."""
     bound_steps: int = 200
@@ -98,10 +104,12 @@ def evaluate(options: Options, command: str) -> summary.Summary:
     scenarios = _scenarios(options.scenario)
     contenders = find_contenders(_words(options.policies), options.transfer)
     check_fit(contenders, scenarios)
+    reader = _reader(options)
+    readings = [reader.reading(scenario, plan) if reader else None for scenario in scenarios]
     out = options.out or Path("results") / datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
     outputs.prepare(out, options.overwrite)
-    comparisons = _run(scenarios, contenders, plan)
-    made = summary.build(comparisons, plan, command)
+    comparisons = _run(scenarios, contenders, plan, readings)
+    made = summary.build(comparisons, plan, command, reader.facts if reader else None)
     plots = outputs.write(comparisons, made, out)
     _show(comparisons, plan, out)
     if options.wandb != "disabled":
@@ -126,13 +134,26 @@ def _scenarios(words: str) -> list[Scenario]:
     return scenarios
 
 
+def _reader(options: Options) -> Reader | None:
+    if options.model is None:
+        if options.text:
+            raise EvaluationError(f"--text {options.text} is for a model to read: give its folder with --model")
+        return None
+    return find_reader(options.model, _words(options.text))
+
+
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _run(scenarios: list[Scenario], contenders: list[Contender], plan: Plan) -> list[Comparison]:
+def _run(
+    scenarios: list[Scenario], contenders: list[Contender], plan: Plan, readings: list[Reading | None]
+) -> list[Comparison]:
     with _progress(sum(num_decisions(scenario, contenders, plan) for scenario in scenarios)) as tick:
-        return [compare(scenario, contenders, plan, partial(tick, scenario.name)) for scenario in scenarios]
+        return [
+            compare(scenario, contenders, plan, partial(tick, scenario.name), reading)
+            for scenario, reading in zip(scenarios, readings, strict=True)
+        ]
 
 
 @contextlib.contextmanager
@@ -154,7 +175,8 @@ def _progress(total: int) -> Iterator[Callable[[str, str], None]]:
 
 def _show(comparisons: list[Comparison], plan: Plan, out: Path) -> None:
     console = Console(file=sys.stdout)
-    console = console if console.is_terminal else Console(file=sys.stdout, width=MIN_WIDTH)
+    width = MIN_WIDTH if comparisons[0].reading is None else MIN_WIDTH_READING
+    console = console if console.is_terminal else Console(file=sys.stdout, width=width)
     for comparison in comparisons:
         console.print(build_table(comparison))
         if (pairs := build_pair_table(comparison)) is not None:
@@ -163,6 +185,9 @@ def _show(comparisons: list[Comparison], plan: Plan, out: Path) -> None:
         if plan.bound_steps and comparison.bound is None:
             metric = scenario.reward.metric
             print(f"{scenario.name}: no bound is known for reward.metric {metric!r}, so nothing is compared with one")
+        if (reading := comparison.reading) is not None and not reading.by_document:
+            few = f"{reading.documents} document{'s' * (reading.documents > 1)}"
+            print(f"warning: {scenario.name}: intervals speak for {few} alone; give at least {FEW_DOCUMENTS}")
     if plan.episodes < FEW_EPISODES:
         print(f"warning: intervals from {plan.episodes} episodes are too narrow; use at least {FEW_EPISODES}")
     for name, runs in ((result.name, len(result.runs)) for result in comparisons[0].results):

@@ -70,12 +70,12 @@ def certify(scenario: Scenario, judged: Sequence[Judged]) -> Certified:
     curves = [forward_ms[key] * mean_frontier(group[0].bounds.line).at(mass) for key, group in groups.items()]
     first = judged[0]
     at_floor = [
-        estimate([forward_ms[key] * _at_floor(scenario, group[0].bounds)], clusters=first.passes)
+        estimate([forward_ms[key] * _at_floor(scenario, group[0].bounds)], clusters=first.clusters)
         for key, group in groups.items()
     ]
     return Certified(
         steps=len(first.share),
-        reward=estimate([first.bounds.reward], clusters=first.passes),
+        reward=estimate([first.bounds.reward], clusters=first.clusters),
         latency_at_floor_ms=min(at_floor, key=lambda one: one.mean),
         mass=mass,
         latency_ms=np.min(curves, axis=0),

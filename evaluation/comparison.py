@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from evaluation.certified import Certified, certify
 from evaluation.contenders import REFERENCE, Contender, make_baseline
 from evaluation.improvement import Pair, improvements
 from evaluation.optimality import Judge, Judged
 from evaluation.plan import Plan
+from evaluation.reading import READING_METRICS, Reading
 from evaluation.runner import EPISODE_METRICS, PolicyRun, run_policy
 from evaluation.statistics import Estimate, Interval, estimate, paired_ratio, ratio_of_means
-from wdmoe_env import Policy, Scenario
+from wdmoe_env import Scenario
 from wdmoe_env.interface import FloatArray
 
 METRICS = (*EPISODE_METRICS, "decision_us", "latency_vs_top_k", "optimality")
 """What is estimated for each contender; `optimality` only where a bound on the reward is known and asked for."""
+LOOP_METRICS = (*READING_METRICS, "bits_vs_top_k")
+"""What is estimated besides where a real model reads; the last is paired with plain top-K's in the same stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,8 @@ class Result:
         runs: one for each of its policies, all over the same episodes.
         ratio: (episodes,) for each run, the latency of the forward pass over plain top-K's in the same episode.
         judged: the sampled steps of each run beside their bounds; empty where no bound is known or asked for.
-        estimates: of each name in `METRICS`.
+        bits_ratio: (episodes,) for each run, bits per byte over plain top-K's of the same stream; empty if none reads.
+        estimates: of each name in `METRICS`, and in `LOOP_METRICS` where a model reads.
         optimality_ratio: mean reward of the sampled steps as a share of the mean of the most that they could bring.
             `optimality` is the mean of the steps' shares, whatever a step can bring. None without a bound.
     """
@@ -38,6 +43,7 @@ class Result:
     ratio: tuple[FloatArray, ...]
     judged: tuple[Judged, ...]
     estimates: dict[str, Estimate]
+    bits_ratio: tuple[FloatArray, ...] = ()
     optimality_ratio: Interval | None = None
 
     @property
@@ -55,16 +61,22 @@ class Comparison:
         results: one for each contender.
         pairs: each of them against each other one.
         bound: what is proved about the scenario; None where no bound is known or asked for.
+        reading: what a real model read in the episodes; None where there is none.
     """
 
     scenario: Scenario
     results: tuple[Result, ...]
     pairs: tuple[Pair, ...] = ()
     bound: Certified | None = None
+    reading: Reading | None = None
 
 
 def compare(
-    scenario: Scenario, contenders: Sequence[Contender], plan: Plan, tick: Callable[[str], None] | None = None
+    scenario: Scenario,
+    contenders: Sequence[Contender],
+    plan: Plan,
+    tick: Callable[[str], None] | None = None,
+    reading: Reading | None = None,
 ) -> Comparison:
     """Run every contender in the same episodes of `scenario`; plain top-K runs as the reference even if not asked for.
 
@@ -73,6 +85,7 @@ def compare(
         contenders: who is compared.
         plan: which episodes.
         tick: called with the contender's name after each of its decisions, and for each step that is judged.
+        reading: a real model that reads in the episodes of the same plan.
 
     Raises:
         EvaluationError: a decision is invalid, a metric is not finite, or a step is better than what is proved.
@@ -80,16 +93,16 @@ def compare(
 
     def run(contender: Contender, plan: Plan) -> tuple[_Done, ...]:
         report = _nothing if tick is None else lambda: tick(contender.name)
-        return tuple(_run(policy, scenario, plan, judge, contender.name, report) for policy in contender.policies)
+        ready = partial(run_policy, scenario=scenario, plan=plan, name=contender.name, tick=report, reading=reading)
+        return tuple(_judged(ready(policy), judge, contender.name, report) for policy in contender.policies)
 
     judge = Judge(scenario)
     done = {contender.name: run(contender, plan) for contender in contenders}
     asked = next((done[contender.name] for contender in contenders if contender.source == REFERENCE), None)
     plain = asked or run(_reference(), replace(plan, bound_steps=0))
-    latency = plain[0][0].episodes["latency_ms"]
-    results = tuple(_result(contender, done[contender.name], latency) for contender in contenders)
+    results = tuple(_result(contender, done[contender.name], plain[0][0]) for contender in contenders)
     judged = [one for result in results for one in result.judged]
-    return Comparison(scenario, results, _pairs(results), certify(scenario, judged) if judged else None)
+    return Comparison(scenario, results, _pairs(results), certify(scenario, judged) if judged else None, reading)
 
 
 def num_decisions(scenario: Scenario, contenders: Sequence[Contender], plan: Plan) -> int:
@@ -110,29 +123,36 @@ def _reference() -> Contender:
     return Contender(REFERENCE, REFERENCE, (make_baseline(REFERENCE),))
 
 
-def _run(policy: Policy, scenario: Scenario, plan: Plan, judge: Judge, name: str, tick: Callable[[], None]) -> _Done:
-    run = run_policy(policy, scenario, plan, name=name, tick=tick)
+def _judged(run: PolicyRun, judge: Judge, name: str, tick: Callable[[], None]) -> _Done:
     judged = judge.judge(run, name, tick)
     # Cells can be large, and once judged they are not needed any more.
     return replace(run, sampled=None), judged
 
 
-def _result(contender: Contender, done: Sequence[_Done], plain: FloatArray) -> Result:
+def _result(contender: Contender, done: Sequence[_Done], plain: PolicyRun) -> Result:
     runs = tuple(run for run, _ in done)
     judged = tuple(one for _, one in done if one is not None)
-    ratio = tuple(paired_ratio(run.episodes["latency_ms"], plain) for run in runs)
-    passes = runs[0].passes
-    estimates = {name: estimate([run.episodes[name] for run in runs], clusters=passes) for name in EPISODE_METRICS}
+    clusters, names = runs[0].clusters, list(runs[0].episodes)
+    estimates = {name: estimate([run.episodes[name] for run in runs], clusters=clusters) for name in names}
     estimates["decision_us"] = estimate([run.decision_us for run in runs])
-    estimates["latency_vs_top_k"] = estimate(ratio, clusters=passes)
+    ratio = _to_plain("latency_ms", runs, plain)
+    estimates["latency_vs_top_k"] = estimate(ratio, clusters=clusters)
+    bits = _to_plain("bits_per_byte", runs, plain) if "bits_per_byte" in names else ()
+    if bits:
+        estimates["bits_vs_top_k"] = estimate(bits, clusters=clusters)
     if not judged:
-        return Result(contender, runs, ratio, judged, estimates)
-    estimates["optimality"] = estimate([one.share for one in judged], clusters=judged[0].passes)
+        return Result(contender, runs, ratio, judged, estimates, bits)
+    estimates["optimality"] = estimate([one.share for one in judged], clusters=judged[0].clusters)
     reward, most = [one.share * one.bounds.reward for one in judged], [one.bounds.reward for one in judged]
-    in_sum = ratio_of_means(reward, most, clusters=judged[0].passes)
-    return Result(contender, runs, ratio, judged, estimates, in_sum)
+    in_sum = ratio_of_means(reward, most, clusters=judged[0].clusters)
+    return Result(contender, runs, ratio, judged, estimates, bits, in_sum)
+
+
+def _to_plain(metric: str, runs: Sequence[PolicyRun], plain: PolicyRun) -> tuple[FloatArray, ...]:
+    """(episodes,) for each run, a metric over plain top-K's in the same episode."""
+    return tuple(paired_ratio(run.episodes[metric], plain.episodes[metric]) for run in runs)
 
 
 def _pairs(results: Sequence[Result]) -> tuple[Pair, ...]:
     rewards = [[run.episodes["reward"] for run in result.runs] for result in results]
-    return improvements([result.name for result in results], rewards, results[0].runs[0].passes)
+    return improvements([result.name for result in results], rewards, results[0].runs[0].clusters)

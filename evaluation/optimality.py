@@ -50,14 +50,14 @@ class Judged:
         bounds: what is proved; the same object for all runs that met the same cells.
         latency: (S,) seconds that the steps took.
         mean_latency: seconds of all steps of the run, not of the sampled ones alone.
-        passes: (S,) first forward pass of the steps' episodes.
+        clusters: (S,) what the steps' episodes have in common, as in `PolicyRun`.
     """
 
     share: FloatArray
     bounds: StepBounds
     latency: FloatArray
     mean_latency: float
-    passes: IntArray
+    clusters: IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Judge:
         bounds = self._bounds(steps, tick)
         self._check(steps, bounds, name)
         mean_latency = float(run.steps["latency"].mean(dtype=np.float64))
-        return Judged(steps.reward / bounds.reward, bounds, steps.latency, mean_latency, run.passes[steps.episode])
+        return Judged(steps.reward / bounds.reward, bounds, steps.latency, mean_latency, run.clusters[steps.episode])
 
     def _bounds(self, steps: SampledSteps, tick: Callable[[], None]) -> StepBounds:
         cells, count = steps.cells, len(steps.cells.layer)

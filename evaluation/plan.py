@@ -26,6 +26,7 @@ class Purpose(IntEnum):
     EPISODES = 0
     TIMING = 1
     BOUND = 2
+    TEXT = 3
 
 
 def held_out_seed(seed: int, chunk: int, purpose: Purpose = Purpose.EPISODES) -> int:

@@ -12,6 +12,7 @@ from evaluation import style
 from evaluation.comparison import Comparison, Result
 from evaluation.device_plot import bottlenecks
 from evaluation.learning_curve import learning_curve
+from evaluation.loss_plot import loss
 from evaluation.profile_plot import profiles
 from evaluation.trade_off_plot import FAR, near, trade_off
 from wdmoe_env.interface import FloatArray
@@ -32,7 +33,7 @@ class Plot:
 def draw_all(comparison: Comparison, folder: Path) -> list[Plot]:
     """Draw every plot of one scenario into `folder`; one that has nothing to show is left out."""
     drawn = []
-    for draw in (latency, trade_off, profiles, layer_latency, bottlenecks, learning_curve):
+    for draw in (latency, trade_off, loss, profiles, layer_latency, bottlenecks, learning_curve):
         name = f"{comparison.scenario.name}-{draw.__name__.replace('_', '-')}"
         path = folder / f"{name}.png"
         with style.applied():

@@ -28,7 +28,7 @@ def profiles(comparison: Comparison, path: Path) -> str:
     tables = {result.name: _rewards(result) for result in shown}
     levels = _levels(list(tables.values()))
     for name, table in tables.items():
-        resampled = draw(len(table), comparison.results[0].runs[0].passes).shares_above(table, levels)
+        resampled = draw(len(table), comparison.results[0].runs[0].clusters).shares_above(table, levels)
         # Where all curves are at one end they would hide each other.
         within = (levels >= table.min() - _step(levels)) & (levels <= table.max() + _step(levels))
         low, high = np.percentile(resampled[:, within], [2.5, 97.5], axis=0)

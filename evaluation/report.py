@@ -18,6 +18,21 @@ from evaluation.table import columns, heading, number, texts
 _TEMPLATE = Path(__file__).with_name("report_template.html")
 _ROBUST = ("reward", "optimality")
 """Metrics whose interquartile mean has a column."""
+_READING = """
+<dt>bits/byte</dt><dd>Bits that the real model takes to predict a byte of the text it reads, with the experts that the
+policy gives each token: the sum over all tokens of a stream but its first, over the bytes that they stand for. Less is
+better; it is what is lost of the model's capability, where retained mass only stands for it.</dd>
+<dt>bits vs top-k</dt><dd>The same, divided by what the model takes with plain top-K routing in the same stream; the
+mean of these paired ratios.</dd>
+<dt>perplexity</dt><dd>Exponential of the mean loss of a token, in each stream; it depends on the model's tokens.</dd>
+"""
+_MET = {
+    False: "channels, gate weights and background load",
+    True: "channels, background load and text, and the gate weights that the model gives for it after what was decided "
+    "in the layers before",
+}
+_OVER_PASSES = "drawn by the forward pass whose gate weights they replay"
+_OVER = {True: "drawn by the document whose text is read", False: "and a stream of text each"}
 
 
 def render(comparisons: Sequence[Comparison], plots: Mapping[str, Sequence[Plot]], summary: Summary) -> str:
@@ -37,6 +52,9 @@ def render(comparisons: Sequence[Comparison], plots: Mapping[str, Sequence[Plot]
         command=escape(meta["command"]),
         facts=_facts(summary),
         policies=_origins(summary),
+        reading=_READING if "model" in meta else "",
+        met=_MET["model" in meta],
+        drawn_by=_drawn_by(comparisons),
         floors=escape(", ".join(f"{c.scenario.reward.mass_floor:g} in {c.scenario.name}" for c in comparisons)),
     )
 
@@ -129,12 +147,21 @@ def _figure(plot: Plot) -> str:
 
 def _facts(summary: Summary) -> str:
     meta = summary["meta"]
+    model = meta.get("model", {})
     facts = {
         "git revision": meta["git"] or "unknown",
+        **{f"model's {name}": model[name] for name in ("name", "type", "dtype") if name in model},
         **{name.replace("_", " "): value for name, value in meta["seeds"].items()},
         **meta["versions"],
     }
     return "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in facts.items())
+
+
+def _drawn_by(comparisons: Sequence[Comparison]) -> str:
+    """What the episodes that bootstraps draw have in common."""
+    readings = [comparison.reading for comparison in comparisons]
+    words = {_OVER_PASSES if reading is None else _OVER[reading.by_document] for reading in readings}
+    return "; ".join(sorted(words))
 
 
 def _origins(summary: Summary) -> str:

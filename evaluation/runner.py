@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from evaluation.errors import blaming
 from evaluation.plan import Plan
+from evaluation.reading import Reading
 from evaluation.sampling import SampledSteps, Sampler, join
 from evaluation.timing import time_decisions
-from wdmoe_env import Observation, Outcome, Policy, Scenario, Simulator
-from wdmoe_env.interface import FloatArray
+from wdmoe_env import Observation, Policy, Scenario, Simulator
+from wdmoe_env.interface import BoolArray, FloatArray, IntArray
 from wdmoe_env.system.metrics import SCHEMA
 
 _TOGETHER = 1e-3
@@ -37,9 +38,10 @@ class PolicyRun:
 
     Attributes:
         steps: (steps, episodes) of each metric in `wdmoe_env.system.metrics.SCHEMA`, in single precision.
-        episodes: (episodes,) of each metric in `EPISODE_METRICS`.
+        episodes: (episodes,) of each metric in `EPISODE_METRICS`, and in `READING_METRICS` where a model read.
         chunk: (episodes,) index of the chunk that each episode was run in.
-        passes: (episodes,) first forward pass of the held-out bank that each episode replays.
+        clusters: (episodes,) what episodes have in common: the first forward pass of the held-out bank that each
+            replays, or where a model read, what `Reading.clusters` says.
         slowest: (U,) share of layers in which each device is the one that is waited for. Devices that finish together
             share the layer: an exact split of the band lets all finish at once, and then rounding alone names one.
         decision_us: (decisions,) microseconds of a decision for one environment.
@@ -49,7 +51,7 @@ class PolicyRun:
     steps: Mapping[str, NDArray[Any]]
     episodes: Mapping[str, FloatArray]
     chunk: NDArray[np.int64]
-    passes: NDArray[np.int64]
+    clusters: IntArray
     slowest: FloatArray
     decision_us: FloatArray
     sampled: SampledSteps | None = None
@@ -57,16 +59,23 @@ class PolicyRun:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """(steps, N) values of each metric, (U,) how often each device is last, (N,) first passes, and sampled steps."""
+    """(steps, N) values of each metric, (N,) of what was read, (U,) how often each is last, (N,) first passes."""
 
     values: dict[str, NDArray[Any]]
+    read: dict[str, FloatArray]
     slowest: FloatArray
     passes: NDArray[np.int64]
     sampled: list[SampledSteps]
 
 
 def run_policy(
-    policy: Policy, scenario: Scenario, plan: Plan, *, name: str | None = None, tick: Callable[[], None] | None = None
+    policy: Policy,
+    scenario: Scenario,
+    plan: Plan,
+    *,
+    name: str | None = None,
+    tick: Callable[[], None] | None = None,
+    reading: Reading | None = None,
 ) -> PolicyRun:
     """Run `policy` in every episode of the plan, then time single decisions.
 
@@ -76,6 +85,8 @@ def run_policy(
         plan: which episodes.
         name: what errors call the policy; its own name by default.
         tick: called after each decision, for a progress bar.
+        reading: a model that reads in the episodes, and whose gate weights are decided on then. Decisions that are
+            timed are on the scenario's own all the same.
 
     Raises:
         EvaluationError: a decision is invalid or a metric is not finite; names the policy, the scenario and the step.
@@ -87,14 +98,17 @@ def run_policy(
     for seed, size in plan.chunks(scenario):
         start, simulator = sum(sizes), Simulator(scenario, size, split="test")
         here = (start <= episode) & (episode < start + size)
-        chunks.append(_run_chunk(policy, simulator, seed, Sampler(step[here], episode[here], start), label, tick))
+        walk = _Walk(policy, simulator, Sampler(step[here], episode[here], start), label, tick)
+        chunks.append(_run_chunk(walk, seed, reading, slice(start, start + size)))
         sizes.append(size)
     values = {key: np.concatenate([chunk.values[key] for chunk in chunks], axis=1) for key in SCHEMA}
+    read = {key: np.concatenate([chunk.read[key] for chunk in chunks]) for key in chunks[0].read}
+    passes = np.concatenate([chunk.passes for chunk in chunks])
     return PolicyRun(
         steps={key: _compact(value) for key, value in values.items()},
-        episodes=_per_episode(values, scenario.traffic.passes_per_episode),
+        episodes=_per_episode(values, scenario.traffic.passes_per_episode) | read,
         chunk=np.repeat(np.arange(len(sizes)), sizes),
-        passes=np.concatenate([chunk.passes for chunk in chunks]),
+        clusters=passes if reading is None else reading.clusters,
         slowest=np.average([chunk.slowest for chunk in chunks], axis=0, weights=sizes),
         decision_us=time_decisions(policy, scenario, plan, name=label, tick=tick),
         sampled=join([steps for chunk in chunks for steps in chunk.sampled]),
@@ -105,25 +119,47 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-def _run_chunk(
-    policy: Policy, simulator: Simulator, seed: int, sampler: Sampler, name: str, tick: Callable[[], None]
-) -> _Chunk:
+class _Walk:
+    """Takes a policy through the steps of one chunk and keeps what came of each."""
+
+    def __init__(
+        self, policy: Policy, simulator: Simulator, sampler: Sampler, name: str, tick: Callable[[], None]
+    ) -> None:
+        self.policy, self.simulator, self.sampler = policy, simulator, sampler
+        self._name, self._tick = name, tick
+        self.metrics: list[Mapping[str, NDArray[Any]]] = []
+        self.slowest = np.zeros(simulator.scenario.num_devices)
+
+    def act(self, observation: Observation) -> BoolArray:
+        """Decide and step; return the selection that was decided on."""
+        simulator, step = self.simulator, self.simulator.steps
+        self.sampler.before(simulator)
+        decision = self.policy.decide(observation)
+        with blaming(self._name, simulator.scenario, step):
+            outcome = simulator.step(decision)
+            for key in SCHEMA:
+                if not np.isfinite(outcome.metrics[key]).all():
+                    raise ValueError(f"metric {key!r} is not finite")
+        self.sampler.after(outcome, step)
+        self.metrics.append(outcome.metrics)
+        self.slowest += _slowest(outcome.observation.last_device_time) / simulator.scenario.steps_per_episode
+        self._tick()
+        return decision.selection
+
+
+def _run_chunk(walk: _Walk, seed: int, reading: Reading | None, episodes: slice) -> _Chunk:
     """Run an episode in every environment."""
-    scenario = simulator.scenario
-    policy.reset(scenario, simulator.num_envs)
-    observation = simulator.reset(seed)
+    simulator, read = walk.simulator, dict[str, FloatArray]()
+    walk.policy.reset(simulator.scenario, simulator.num_envs)
+    simulator.reset(seed)
     passes = simulator.passes.copy()
-    outcomes, slowest = [], np.zeros(scenario.num_devices)
-    for step in range(scenario.steps_per_episode):
-        sampler.before(simulator)
-        outcome = _step(policy, simulator, observation, name, step)
-        sampler.after(outcome, step)
-        outcomes.append(outcome.metrics)
-        observation = outcome.observation
-        slowest += _slowest(observation.last_device_time) / scenario.steps_per_episode
-        tick()
-    values = {key: np.stack([metrics[key] for metrics in outcomes]) for key in SCHEMA}
-    return _Chunk(values, slowest, passes, sampler.kept())
+    if reading is None:
+        for _ in range(simulator.scenario.steps_per_episode):
+            walk.act(simulator.observation)
+    else:
+        read = reading.read(episodes, simulator, walk.act)
+    values = {key: np.stack([metrics[key] for metrics in walk.metrics]) for key in SCHEMA}
+    return _Chunk(values, read, walk.slowest, passes, walk.sampler.kept())
 
 
 def _slowest(device_time: FloatArray) -> FloatArray:
@@ -131,16 +167,6 @@ def _slowest(device_time: FloatArray) -> FloatArray:
     last = device_time >= device_time.max(axis=-1, keepdims=True) * (1.0 - _TOGETHER)
     shares: FloatArray = (last / last.sum(axis=-1, keepdims=True)).mean(axis=0)
     return shares
-
-
-def _step(policy: Policy, simulator: Simulator, observation: Observation, name: str, step: int) -> Outcome:
-    decision = policy.decide(observation)
-    with blaming(name, simulator.scenario, step):
-        outcome = simulator.step(decision)
-        for key in SCHEMA:
-            if not np.isfinite(outcome.metrics[key]).all():
-                raise ValueError(f"metric {key!r} is not finite")
-    return outcome
 
 
 def _per_episode(values: Mapping[str, NDArray[Any]], passes: int) -> dict[str, FloatArray]:

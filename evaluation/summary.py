@@ -12,17 +12,16 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.comparison import METRICS, Comparison, Result
+from evaluation.comparison import LOOP_METRICS, METRICS, Comparison, Result
 from evaluation.errors import EvaluationError
 from evaluation.plan import Plan
-from evaluation.runner import EPISODE_METRICS
 from evaluation.statistics import Interval
 from wdmoe_env.provenance import git_revision, versions
 
 Summary = dict[str, Any]
 
 
-def build(comparisons: Sequence[Comparison], plan: Plan, command: str) -> Summary:
+def build(comparisons: Sequence[Comparison], plan: Plan, command: str, model: dict[str, Any] | None = None) -> Summary:
     """Return `{"scenarios": {NAME: SCENARIO}, "meta": {...}}`.
 
     A SCENARIO is `{"policies": {POLICY: {METRIC: ESTIMATE}}, "optimality_ratio": {POLICY: {"ratio": x, "ci95": [low,
@@ -30,7 +29,8 @@ def build(comparisons: Sequence[Comparison], plan: Plan, command: str) -> Summar
     {"change": x, "ci95": [low, high]}}}, "bound": BOUND}`, described at `evaluation.comparison.Result` and
     `evaluation.improvement.Pair`; pairs without a change are left out of `reward_vs`.
     An ESTIMATE is `{"mean": x, "ci95": [low, high], "iqm": x, "iqm_ci95": [low, high]}`, and METRIC one of
-    `evaluation.comparison.METRICS`.
+    `evaluation.comparison.METRICS`, or where a model reads of `LOOP_METRICS` there. Then `meta` has `model` too: the
+    facts in `model`, which model and text these are, and the `streams` that were read in each scenario.
     BOUND is `{"steps": n, "reward": ESTIMATE, "latency_at_floor_ms": ESTIMATE, "frontier": {"retained_mass": [...],
     "latency_ms": [...]}, "states": "shared" | "per policy"}`, described at `evaluation.certified.Certified`; where none
     is known or asked for it is empty, so is `optimality_ratio`, and no policy has the metric `optimality`.
@@ -56,6 +56,9 @@ def build(comparisons: Sequence[Comparison], plan: Plan, command: str) -> Summar
             },
         },
     }
+    if model is not None:
+        read = {one.scenario.name: one.reading.facts() for one in comparisons if one.reading is not None}
+        summary["meta"]["model"] = {**model, "streams": read}
     check_finite(summary)
     return summary
 
@@ -92,7 +95,7 @@ def episode_table(comparisons: Sequence[Comparison]) -> pl.DataFrame:
     """One row for each scenario, policy, run and episode, with every metric of the episode."""
     return pl.concat(
         [
-            _episodes(comparison.scenario.name, result, run)
+            _episodes(comparison, result, run)
             for comparison in comparisons
             for result in comparison.results
             for run in range(len(result.runs))
@@ -102,7 +105,9 @@ def episode_table(comparisons: Sequence[Comparison]) -> pl.DataFrame:
 
 def _scenario(comparison: Comparison) -> dict[str, Any]:
     policies = {
-        result.name: {name: result.estimates[name].as_dict() for name in METRICS if name in result.estimates}
+        result.name: {
+            name: result.estimates[name].as_dict() for name in (*METRICS, *LOOP_METRICS) if name in result.estimates
+        }
         for result in comparison.results
     }
     return {
@@ -136,16 +141,14 @@ def _origin(result: Result) -> dict[str, Any]:
     return {"source": who.source, "trained": who.trained, "runs": [str(path) for path in who.run_dirs]}
 
 
-def _episodes(scenario: str, result: Result, index: int) -> pl.DataFrame:
-    run = result.runs[index]
+def _episodes(comparison: Comparison, result: Result, index: int) -> pl.DataFrame:
+    run, reading = result.runs[index], comparison.reading
     count = len(run.chunk)
-    labels = {"scenario": [scenario] * count, "policy": [result.name] * count, "run": [index] * count}
-    values = {name: run.episodes[name] for name in EPISODE_METRICS}
-    numbers = {
-        "chunk": run.chunk,
-        "first_pass": run.passes,
-        "episode": range(count),
-        **values,
-        "latency_vs_top_k": result.ratio[index],
-    }
+    labels = {"scenario": [comparison.scenario.name] * count, "policy": [result.name] * count, "run": [index] * count}
+    origin = {"first_pass": run.clusters}
+    ratios = {"latency_vs_top_k": result.ratio[index]}
+    if reading is not None:
+        origin = {"document": reading.streams.document, "stream_bytes": reading.streams.bytes}
+        ratios["bits_vs_top_k"] = result.bits_ratio[index]
+    numbers = {"chunk": run.chunk, **origin, "episode": range(count), **run.episodes, **ratios}
     return pl.DataFrame({**labels, **numbers})

@@ -16,9 +16,14 @@ COLUMNS = {
     "retained_mass": "retained mass",
     "reward": "reward",
     "optimality": "of bound",
+    "bits_per_byte": "bits/byte",
+    "bits_vs_top_k": "bits vs top-k",
+    "perplexity": "perplexity",
     "decision_us": "decision (µs)",
 }
 """Headings of the metrics that tables show, where there are any; all others are in the summary."""
+_FINE = ("bits_per_byte", "bits_vs_top_k")
+"""Metrics whose differences are small, but matter."""
 
 
 def build_table(comparison: Comparison) -> Table:
@@ -48,7 +53,7 @@ def columns(comparison: Comparison) -> dict[str, str]:
 
 def texts(metric: str, found: Interval) -> tuple[str, str]:
     """Value and interval of a metric as tables show them."""
-    write, unit = (percent, " %") if metric == "optimality" else (number, "")
+    write, unit = (percent, " %") if metric == "optimality" else (_fine if metric in _FINE else number, "")
     return f"{write(found.value)}{unit}", f"{write(found.low)}–{write(found.high)}"  # noqa: RUF001 - an en dash
 
 
@@ -69,6 +74,10 @@ def number(value: float) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def _fine(value: float) -> str:
+    return f"{value:.4f}"
+
+
 def percent(share: float) -> str:
     """A share in percent as tables show it: no decimals where penalties have made it less than -1.
 
@@ -85,6 +94,12 @@ def _cell(metric: str, found: Interval) -> str:
 
 def _caption(comparison: Comparison) -> str:
     text = "latency: of a forward pass; vs top-k: paired ratio; below each mean its 95 % interval"
-    if comparison.bound is None:
-        return text
-    return f"{text}\nof bound: reward as a share of the proven most, mean over {comparison.bound.steps:,} sampled steps"
+    if comparison.bound is not None:
+        steps = f"{comparison.bound.steps:,} sampled steps"
+        text += f"\nof bound: reward as a share of the proven most, mean over {steps}"
+    if (reading := comparison.reading) is not None:
+        text += (
+            f"\nbits: what the model takes to predict the text, in streams of {reading.streams.tokens.shape[1]} tokens "
+            f"from {reading.documents} document{'s' * (reading.documents > 1)}; vs top-k: paired ratio"
+        )
+    return text

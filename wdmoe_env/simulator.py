@@ -13,7 +13,8 @@ from wdmoe_env.cell import Cell
 from wdmoe_env.compute_replay import ComputeReplay
 from wdmoe_env.decision_check import check_form, check_values
 from wdmoe_env.gating.bank import Split, gate_bank
-from wdmoe_env.interface import Decision, FloatArray, Observation, Outcome
+from wdmoe_env.gating.shown import show
+from wdmoe_env.interface import Decision, FloatArray, GateArray, Observation, Outcome
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import metrics, selection
 from wdmoe_env.system.latency import snr_bandwidth
@@ -100,6 +101,26 @@ class Simulator:
         self._last_device_time = np.zeros_like(self._last_device_time)
         self._step = 0
         return self._next_layer()
+
+    def show_gates(self, gate_weights: GateArray) -> Observation:
+        """Put a real router's weights in the place of the bank's, for the layer that is decided next and no other.
+
+        Rewards, references, bounds and features follow from them. Random draws stay the same, and the bank's own
+        weights change nothing.
+
+        Args:
+            gate_weights: (N, J, E) router softmax over all experts; each token's row sums to 1. They are copied.
+
+        Raises:
+            ValueError: the shape or a value is wrong.
+            RuntimeError: `reset` was not called yet.
+        """
+        known = self.observation
+        shown = show(gate_weights, known.gate_weights.shape, self.scenario.model.top_k)
+        seen = replace(known, gate_weights=shown.weights, routed=shown.routed, plain=shown.plain)
+        _freeze(seen)
+        self._observation = seen
+        return seen
 
     def step(self, decision: Decision) -> Outcome:
         """Run one layer as decided, and let the time pass that it took.
@@ -211,14 +232,20 @@ class Simulator:
         self._last_device_time = times.device
 
     def state(self) -> dict[str, Any]:
-        """Everything the future depends on: arrays under `arrays`, the generator and the step as plain values."""
+        """Everything the future depends on: arrays under `arrays`, the generator and the step as plain values.
+
+        Weights from `show_gates` are no part of it: they are their router's, and the bank's stand again when restored.
+        """
         arrays: dict[str, NDArray[Any]] = {f"cell.{name}": value for name, value in self.cell.state().items()}
         arrays |= {f"compute.{name}": value for name, value in self.compute_replay.state().items()}
         arrays |= {"passes": self._passes.copy(), "last_device_time": self._last_device_time.copy()}
         return {"arrays": arrays, "rng": self._rng.bit_generator.state, "step": self._step}
 
     def restore(self, state: dict[str, Any]) -> Observation:
-        """Go on from what `state` returned, in a simulator of the same scenario and size."""
+        """Go on from what `state` returned, in a simulator of the same scenario and size.
+
+        Where `show_gates` was called for the layer that is decided next, call it again.
+        """
         arrays = state["arrays"]
         self.cell.restore({name: arrays[f"cell.{name}"] for name in self.cell.STATE})
         self.compute_replay.restore({name: arrays[f"compute.{name}"] for name in self.compute_replay.state()})
