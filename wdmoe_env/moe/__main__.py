@@ -13,6 +13,7 @@ from importlib import import_module
 COMMANDS = {
     "capture": "record the gate weights that a mixture-of-experts model gives the tokens of a text",
     "train": "train a small mixture-of-experts model of bytes on this machine's Python sources, and measure it",
+    "texts": "write a part of that corpus to a folder, one file a source",
 }
 PROGRAM = "python -m wdmoe_env.moe"
 NEEDS = "this needs the extra llm: pip install 'wdmoe-env[llm]'"

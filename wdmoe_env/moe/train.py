@@ -14,7 +14,7 @@ from rich.console import Console
 from wdmoe_env.moe import corpus
 
 if TYPE_CHECKING:
-    from wdmoe_env.moe.loop import Run
+    from wdmoe_env.moe.train_loop import Run
     from wdmoe_env.moe.training import Trainer
 
 CHECKPOINT, RESULT = "checkpoint.pt", "bits.json"
@@ -87,7 +87,7 @@ def main(options: Options) -> int:
     console = Console(stderr=True)
     summary = corpus.summary(options.library)
     trainer, run = _prepare(options, summary)
-    from wdmoe_env.moe.loop import train
+    from wdmoe_env.moe.train_loop import train
     from wdmoe_env.moe.report import finish
 
     console.print(f"{summary.bytes['train']:,} bytes of {summary.files['train']} files to learn", highlight=False)
@@ -118,7 +118,7 @@ def _prepare(options: Options, summary: corpus.Summary) -> tuple[Trainer, Run]:
     """The trainer and the run, at their start or where a checkpoint left them."""
     import torch
 
-    from wdmoe_env.moe.loop import Run
+    from wdmoe_env.moe.train_loop import Run
     from wdmoe_env.moe.small import Architecture
     from wdmoe_env.moe.training import Plan, Trainer, load_checkpoint
 
