@@ -66,6 +66,25 @@ def test_resumed_equals_uninterrupted_on_measured_devices(
     assert_same_run(whole, halves)
 
 
+def test_resumed_equals_uninterrupted_beside_greedy_decisions(
+    make_plan: Make, tmp_path: Path, console: Console, stop_after: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan()
+    plan = replace(plan, hyperparameters={**plan.hyperparameters, "gamma": 0.0, "greedy_baseline": 1})
+    whole, halves, alone = tmp_path / "whole", tmp_path / "halves", tmp_path / "alone"
+    assert runs.start(plan, whole, console) == 0
+    stop_after(2)
+    assert runs.start(plan, halves, console) == 130
+    monkeypatch.undo()
+    assert runs.resume(halves, console) == 0
+    assert_same_run(whole, halves)
+    without = replace(plan, hyperparameters={**plan.hyperparameters, "greedy_baseline": 0})
+    assert runs.start(without, alone, console) == 0
+    # The first rollout is the same, and is learned from differently.
+    assert table(whole / "metrics.csv")[0]["rollout/reward"] == table(alone / "metrics.csv")[0]["rollout/reward"]
+    assert table(whole / "evaluations.csv")[-1] != table(alone / "evaluations.csv")[-1]
+
+
 def test_killed_after_a_checkpoint(make_plan: Make, tmp_path: Path, console: Console, monkeypatch: Any) -> None:
     plan, (whole, killed) = make_plan(checkpoint_every=64), (tmp_path / "whole", tmp_path / "killed")
     runs.start(plan, whole, console)

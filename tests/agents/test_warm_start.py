@@ -13,7 +13,7 @@ from rich.console import Console
 from run_files import assert_same_run, table, text
 from toy import preset
 
-from agents import runs, training, warm_start
+from agents import runs, split_ascent, training, warm_start
 from agents.build import build
 from agents.plan import Plan
 from agents.policy import TrainedPolicy
@@ -33,6 +33,7 @@ Make = Callable[..., Plan]
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"CELLS": 16, "DEVICES": 512, "BATCH": 512, "UPDATES": 10}.items():
         monkeypatch.setattr(warm_start, name, value)
+        monkeypatch.setattr(split_ascent, name, value)
 
 
 @pytest.mark.parametrize(("algorithm", "bandwidth"), [("ppo", "optimal"), ("ppo", "learned"), ("sac", "optimal")])
@@ -174,3 +175,13 @@ def test_changes_nothing_else(make_plan: Make, tmp_path: Path, console: Console)
     assert "warm start" not in text(console)
     with pytest.raises(ValueError, match="warm-start is 'fire', expected one of none, price"):
         replace(make_plan(), warm_start="fire")
+
+
+def test_the_climb_is_told(make_plan: Make, tmp_path: Path, console: Console) -> None:
+    plan = replace(make_plan(), warm_start="price", scenario=preset("mobile", bandwidth="residual"), timesteps=64)
+    assert runs.start(plan, tmp_path / "run", console) == 0
+    shown = text(console)
+    assert "warm start: splitting the band" in shown
+    found = warm_start.Imitation(0.5, 0.25, split_ascent.Ascent(1.0, 1.5)).figures()
+    assert found == {"error_before": 0.5, "error": 0.25, "split_before": 1.0, "split_after": 1.5}
+    assert warm_start.Imitation(0.5, 0.25).figures() == {"error_before": 0.5, "error": 0.25}
