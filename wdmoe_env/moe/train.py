@@ -33,7 +33,7 @@ class Options:
     """Folder for the model; new, unless --resume is given."""
     resume: bool = False
     """Go on where a stopped run in --out was; all other options must be as they were."""
-    steps: int = 3500
+    steps: int = 2500
     """Updates."""
     batch: int = 4
     """Windows of --context bytes in each update."""
