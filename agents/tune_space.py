@@ -15,6 +15,7 @@
 | ent_coef | | auto_0.005, auto_0.02 or auto_0.1 |
 | gamma, where decisions change later states | 0 to 0.99 | 0 to 0.99 |
 | gae_lambda, there too | 0 to 1 | |
+| greedy_baseline, where they do not | 0 or 1 | |
 
 All else stays as the YAML file has it. Whatever value that has now is part of the space, too.
 """
@@ -60,9 +61,16 @@ MEMORY: Final[dict[Algorithm, dict[str, BaseDistribution]]] = {
 """Searched where the present gamma is above 0: it is 0 where a decision does not change later states."""
 
 
+MEMORYLESS: Final[dict[Algorithm, dict[str, BaseDistribution]]] = {
+    "ppo": {"greedy_baseline": CategoricalDistribution((0, 1))},
+    "sac": {},
+}
+"""Searched where it is 0."""
+
+
 def search_space(algorithm: Algorithm, current: Mapping[str, Any]) -> dict[str, BaseDistribution]:
     """The space of an algorithm, as wide as it takes to hold the present hyperparameters."""
-    space = SPACE[algorithm] | (MEMORY[algorithm] if current["gamma"] > 0.0 else {})
+    space = SPACE[algorithm] | (MEMORY if current["gamma"] > 0.0 else MEMORYLESS)[algorithm]
     return {name: _holding(distribution, current[name]) for name, distribution in space.items()}
 
 

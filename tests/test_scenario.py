@@ -20,7 +20,7 @@ def test_presets_load_under_their_name(name):
 
 
 def test_the_five_presets_are_there():
-    assert preset_names() == ["cell-64", "jetson", "jetson-wifi", "mobile", "paper"]
+    assert preset_names() == ["cell-64", "jetson", "jetson-wifi", "mobile", "paper", "tiny-moe"]
 
 
 def test_the_paper_preset_is_what_the_docs_say():

@@ -14,6 +14,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "jetson-wifi": {"gating": {"bank_passes": 4}},
     "mobile": {"gating": {"bank_passes": 4}},
     "cell-64": {"gating": {"bank_passes": 1}},
+    "tiny-moe": {"gating": {"bank_passes": 4}},
 }
 """Overrides that make the presets quick to draw; nothing that they simulate changes."""
 

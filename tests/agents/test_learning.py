@@ -66,7 +66,7 @@ def test_learning_rate_falls_with_progress(tiny: Scenario) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "sac"])
-@pytest.mark.parametrize("name", ["default", "paper", "jetson", "mobile", "cell-64"])
+@pytest.mark.parametrize("name", ["default", "paper", "jetson", "mobile", "cell-64", "tiny-moe"])
 def test_hyperparameter_files_are_valid(algorithm: Any, name: str) -> None:
     assert hyperparameters(algorithm, name)["width"] >= 1
 

@@ -6,14 +6,14 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from agents.settings import hyperparameters
-from agents.tune_space import MEMORY, SPACE, first_try, rounded, search_space
+from agents.tune_space import MEMORY, MEMORYLESS, SPACE, first_try, rounded, search_space
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "sac"])
 def test_every_value_is_allowed_and_documented(algorithm: Any) -> None:
     from agents import tune_space
 
-    for name, distribution in (SPACE[algorithm] | MEMORY[algorithm]).items():
+    for name, distribution in (SPACE[algorithm] | MEMORY[algorithm] | MEMORYLESS[algorithm]).items():
         assert f"| {name}" in str(tune_space.__doc__)
         if isinstance(distribution, CategoricalDistribution):
             ends = distribution.choices
@@ -21,17 +21,18 @@ def test_every_value_is_allowed_and_documented(algorithm: Any) -> None:
             assert isinstance(distribution, FloatDistribution | IntDistribution)
             ends = distribution.low, distribution.high
         for value in ends:
-            hyperparameters(algorithm, "default", **{name: value})
+            hyperparameters(algorithm, "paper" if name in MEMORYLESS[algorithm] else "default", **{name: value})
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "sac"])
-@pytest.mark.parametrize("name", ["default", "paper", "jetson", "mobile", "cell-64"])
+@pytest.mark.parametrize("name", ["default", "paper", "jetson", "mobile", "cell-64", "tiny-moe"])
 def test_present_values_are_in_the_space(algorithm: Any, name: str) -> None:
     current = hyperparameters(algorithm, name)
     space = search_space(algorithm, current)
     first = first_try(space, current)
     assert all(space[key]._contains(space[key].to_internal_repr(value)) for key, value in first.items())
     assert ("gamma" in space) == (current["gamma"] > 0)
+    assert ("greedy_baseline" in space) == (algorithm == "ppo" and current["gamma"] == 0)
 
 
 def test_grows_to_hold_the_present_values() -> None:
