@@ -21,8 +21,8 @@ from wdmoe_env.moe.small import load, save, score
 from wdmoe_env.provenance import git_revision, versions
 
 if TYPE_CHECKING:
-    from wdmoe_env.moe.train_loop import Run
     from wdmoe_env.moe.train import Options
+    from wdmoe_env.moe.train_loop import Run
     from wdmoe_env.moe.training import Trainer
 
 RESULT = "bits.json"

@@ -87,8 +87,8 @@ def main(options: Options) -> int:
     console = Console(stderr=True)
     summary = corpus.summary(options.library)
     trainer, run = _prepare(options, summary)
-    from wdmoe_env.moe.train_loop import train
     from wdmoe_env.moe.report import finish
+    from wdmoe_env.moe.train_loop import train
 
     console.print(f"{summary.bytes['train']:,} bytes of {summary.files['train']} files to learn", highlight=False)
     stopped = train(trainer, run, console)
@@ -118,8 +118,8 @@ def _prepare(options: Options, summary: corpus.Summary) -> tuple[Trainer, Run]:
     """The trainer and the run, at their start or where a checkpoint left them."""
     import torch
 
-    from wdmoe_env.moe.train_loop import Run
     from wdmoe_env.moe.small import Architecture
+    from wdmoe_env.moe.train_loop import Run
     from wdmoe_env.moe.training import Plan, Trainer, load_checkpoint
 
     torch.set_num_threads(options.threads)
