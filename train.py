@@ -58,7 +58,7 @@ class Options:
     warm_start: Literal["none", "price"] = "none"
     """What the actor imitates before it learns: price, the baseline of that name."""
     set: Annotated[dict[str, float], tyro.conf.arg(metavar="KEY VALUE")] = field(default_factory=dict)
-    """Hyperparameters to replace, e.g. --set gamma 0.5 batch_size 512."""
+    """Hyperparameters to replace, e.g. --set width 128 batch_size 512."""
 
 
 def command_line(arguments: list[str]) -> int:

@@ -56,7 +56,7 @@ def hyperparameters(
         _check(name, value, known[name])
     if settings.get("greedy_baseline") and settings["gamma"] > 0:
         # What can be had greedily in a state that was reached depends on the actions before it: no baseline.
-        raise ValueError(f"greedy_baseline is 1 and gamma is {settings['gamma']}, expected a gamma of 0 with it")
+        raise ValueError(f"greedy_baseline is 1 and gamma is {settings['gamma']}, expected 0 for one of them")
     return settings
 
 

@@ -32,7 +32,7 @@ class WDMoEEnv(gym.Env[Any, Any]):
     >>> env = gym.make("WDMoE-v0", scenario="paper", action="price", observation="device")
     >>> observation, info = env.reset(seed=0)
     >>> observation.shape, env.action_space.shape
-    ((8, 35), (8,))
+    ((8, 39), (8,))
     """
 
     metadata = {  # noqa: RUF012 - Gymnasium declares it an instance attribute

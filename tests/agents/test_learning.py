@@ -86,7 +86,7 @@ def test_hyperparameter_files_are_valid(algorithm: Any, name: str) -> None:
         ({"rollout": 10**9}, "rollout is 1000000000, expected a whole number from 2 to 10,000,000"),
         ({"batch_size": 10**4000}, "batch_size is 10{59}, expected a whole number from 2 to 1,000,000"),
         ({"n_epochs": 10**5}, "n_epochs is 100000, expected a whole number from 1 to 1,000"),
-        ({"greedy_baseline": 1, "gamma": 0.5}, "greedy_baseline is 1 and gamma is 0.5, expected a gamma of 0"),
+        ({"greedy_baseline": 1, "gamma": 0.5}, "greedy_baseline is 1 and gamma is 0.5, expected 0 for one of them"),
     ],
 )
 def test_bad_hyperparameters(changes: dict[str, Any], words: str) -> None:

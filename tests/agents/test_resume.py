@@ -144,7 +144,7 @@ def test_stopped_before_the_first_step(make_plan: Make, tmp_path: Path, console:
 def test_hyperparameters_stay_what_they_were(
     make_plan: Make, tmp_path: Path, console: Console, stop_after: Any
 ) -> None:
-    plan = make_plan(settings={"gamma": 0.25})
+    plan = make_plan(settings={"gamma": 0.25, "greedy_baseline": 0})
     stop_after(1)
     runs.start(plan, tmp_path / "run", console)
     config = json.loads((tmp_path / "run/config.json").read_text())

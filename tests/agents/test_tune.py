@@ -37,6 +37,7 @@ TINY: dict[Any, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def small_space(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune_space, "SPACE", TINY)
+    monkeypatch.setattr(tune_space, "MEMORYLESS", {"ppo": {}, "sac": {}})
 
 
 def tried(study: optuna.Study) -> list[tuple[Any, ...]]:

@@ -180,6 +180,15 @@ def test_cells_that_are_hard_to_price(weights, gain_dl, gain_ul, floor, objectiv
     check(scenario, observe(np.array([weights], dtype=np.float32), *gains), objective=objective)
 
 
+@pytest.mark.parametrize(("seed", "gates"), [(11, "flat"), (14, "flat"), (37, "flat"), (45, "even"), (49, "even")])
+def test_a_floor_of_all_the_mass_on_one_device_out_of_reach(seed, gates):
+    """Single precision makes all of the mass seem to lack a little of itself, which no price can make up."""
+    rng = np.random.default_rng(seed)
+    scenario = scenario_of(rng, "roofline", [0, 0], 2, 2, 1.0)
+    weights = gate_weights(np.random.default_rng(seed), gates, 2, 2)
+    check(scenario, observe(weights[None], np.array([[1e-18]]), np.array([[0.3]]), np.array([[10.0**-16.5]])))
+
+
 def check(scenario, observation, **options):
     """Decide one cell, and hold decision and bounds against everything that can be done in it."""
     decision = decide(observation, scenario, **options)
