@@ -66,8 +66,7 @@ def latency_bound(observation: Observation, scenario: Scenario, retained_mass: f
         ValueError: a retained mass is not within 0 to 1.
     """
     problem = joint_problem(observation, scenario)
-    # Sums of single precision: what keeps all of the mass may seem to lack a little, which no price could then make up.
-    mass = np.maximum(_checked(retained_mass) - SLACK, 0.0) * problem.plain_mass
+    mass = _checked(retained_mass) * problem.plain_mass
     fixed_s = least_fixed(problem, mass)
     prices = find_prices(problem, mass, mass, fixed_s, STEPS)
     return np.maximum(proved_latency(problem, fixed_s, prices, mass), least_latency(problem))

@@ -11,6 +11,7 @@ from wdmoe_env.system.latency import Radio
 
 STRAIGHT = 1e-3
 """Least curvature of the token rate, relative to its slope over the bandwidth: keeps a nearly straight one solvable."""
+ROUNDING = 1e-9
 LEAST_RISE = 1e-6
 """Least rise of a link's hull over the band, relative to the outage rate: a link out of reach has a slope, too."""
 
@@ -48,9 +49,10 @@ class Links:
         outage = radio.outage_rate
         # Where Shannon's rate b ln(1 + s / b) and the line from (0, outage) touch: s b / (s + b) = outage.
         touch = reach * outage / np.maximum(reach - outage, outage * outage / self.band)
-        self._touch = np.minimum(touch, self.band)
-        touching = self._touch * np.log1p(reach / self._touch)
-        self._tangent = np.maximum(touching - outage, LEAST_RISE * outage) / self._touch
+        end = np.minimum(touch, self.band)
+        self._tangent = np.maximum(end * np.log1p(reach / end) - outage, LEAST_RISE * outage) / end
+        # Out of reach with the whole band, which a split may exceed by rounding: Shannon's rate must not count there.
+        self._touch = np.where(touch < self.band * (1.0 - ROUNDING), touch, np.inf)
 
     def token_rate(self, bandwidth: FloatArray) -> TokenRate:
         """Token rates at a (N, U) split of the band, all of it above 0 Hz."""

@@ -181,8 +181,8 @@ def test_cells_that_are_hard_to_price(weights, gain_dl, gain_ul, floor, objectiv
 
 
 @pytest.mark.parametrize(("seed", "gates"), [(11, "flat"), (14, "flat"), (37, "flat"), (45, "even"), (49, "even")])
-def test_a_floor_of_all_the_mass_on_one_device_out_of_reach(seed, gates):
-    """Single precision makes all of the mass seem to lack a little of itself, which no price can make up."""
+def test_one_device_just_out_of_reach_is_charged_no_more_than_outage(seed, gates):
+    """Shannon's rate at the whole band is a little below the outage rate there, and must not be what proves."""
     rng = np.random.default_rng(seed)
     scenario = scenario_of(rng, "roofline", [0, 0], 2, 2, 1.0)
     weights = gate_weights(np.random.default_rng(seed), gates, 2, 2)
