@@ -91,11 +91,8 @@ def num_steps(scenario: Scenario) -> int:
 
 def watch(policy: BasePolicy, scenario: Scenario, seed: int, show: Show = lambda _: None) -> Layers:
     """Let the actor decide in training cells, without exploring, and write down what its reward depends on."""
-    simulator, codec, actions = (
-        Simulator(scenario, CELLS, "train"),
-        observation_codec("device", scenario),
-        PriceAction(scenario),
-    )
+    simulator = Simulator(scenario, CELLS, "train")
+    codec, actions = observation_codec("device", scenario), PriceAction(scenario)
     observation, found = simulator.reset(seed), []
     for step in range(num_steps(scenario)):
         table = np.asarray(codec.encode(observation))
