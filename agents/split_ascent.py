@@ -18,6 +18,7 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
+from agents.fitting import fit_actor
 from wdmoe_env.allocation import allocate_for
 from wdmoe_env.interface import BoolArray, FloatArray
 from wdmoe_env.scenario import Scenario
@@ -143,16 +144,12 @@ def ascend(policy: Any, layers: Layers, scenario: Scenario, seed: int, show: Sho
 
     with torch.no_grad():
         before = -float(loss(held_out)[0])
-    optimizer = torch.optim.Adam(getattr(policy, "actor", policy).parameters(), lr=LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, UPDATES)
     generator, batch = torch.Generator().manual_seed(seed), max(BATCH // devices, 1)
-    for update in range(UPDATES):
+
+    def draw() -> Tensor:
         negative, moved = loss(layers.at(torch.randint(count, (batch,), generator=generator)))
-        optimizer.zero_grad()
-        (negative + HOLD * moved).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        show(update + 1)
-    optimizer.zero_grad()
+        return negative + HOLD * moved
+
+    fit_actor(policy, draw, UPDATES, LEARNING_RATE, show)
     with torch.no_grad():
         return Ascent(before, -float(loss(held_out)[0]))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -19,6 +20,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from agents import split_ascent
+from agents.fitting import fit_actor
 from agents.plan import Plan
 from agents.progress import ProgressBar
 from agents.stop import Stop
@@ -152,18 +154,9 @@ def imitate(policy: BasePolicy, samples: Samples, seed: int, show: Show = lambda
     policy.set_training_mode(True)
     with torch.no_grad():
         before = _error(policy, held_out)
-    # Of PPO's parameters and of SAC's actor's, those that the mean does not depend on get no gradient and stay.
-    optimizer = torch.optim.Adam(getattr(policy, "actor", policy).parameters(), lr=LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, UPDATES)
     generator = torch.Generator().manual_seed(seed)
-    for update in range(UPDATES):
-        loss = _error(policy, samples.at(torch.randint(count, (batch,), generator=generator)))
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        show(update + 1)
-    optimizer.zero_grad()
+    draw = partial(torch.randint, count, (batch,), generator=generator)
+    fit_actor(policy, lambda: _error(policy, samples.at(draw())), UPDATES, LEARNING_RATE, show)
     with torch.no_grad():
         return Imitation(float(before) ** 0.5, float(_error(policy, held_out)) ** 0.5)
 

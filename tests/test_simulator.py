@@ -217,3 +217,20 @@ def test_the_true_observation_has_the_true_channels_and_all_else_as_observed(nam
 def test_the_true_observation_needs_a_reset():
     with pytest.raises(RuntimeError, match=r"call reset\(\)"):
         Simulator(preset("paper")).true_observation()
+
+
+def test_preview_is_what_step_brings_and_leaves_the_cell_as_it_is():
+    scenario, rng = preset("mobile"), np.random.default_rng(0)
+    simulator, untouched = Simulator(scenario, 4), Simulator(scenario, 4)
+    simulator.reset(3), untouched.reset(3)
+    for _ in range(3):
+        decision, other = (random_decision(scenario, 4, rng) for _ in range(2))
+        reference = simulator.reference()
+        simulator.preview(other)
+        seen = simulator.preview(decision)
+        np.testing.assert_array_equal(simulator.reference(), reference)
+        brought, expected = simulator.step(decision), untouched.step(decision)
+        for name, values in expected.metrics.items():
+            np.testing.assert_array_equal(seen[name], values)
+            np.testing.assert_array_equal(brought.metrics[name], values)
+        np.testing.assert_array_equal(simulator.reference(), untouched.reference())

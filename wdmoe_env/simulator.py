@@ -56,6 +56,7 @@ class Simulator:
         self._step = 0
         self._rng = np.random.default_rng()
         self._observation: Observation | None = None
+        self._plain: tuple[Observation, tuple[Routing, LayerTimes, FloatArray]] | None = None
 
     @property
     def passes(self) -> NDArray[np.int64]:
@@ -148,20 +149,27 @@ class Simulator:
 
         For bounds: what the reward is relative to.
         """
-        plain = self._plain_routing(self.observation)
-        reach = snr_bandwidth(self.cell.gain[:, 0], self.cell.gain[:, 1], self._radio)
-        return metrics.wlr(plain.mass, self._times(plain, self._uniform, reach).latency)
+        plain, times, _ = self._plain_layer()
+        return metrics.wlr(plain.mass, times.latency)
 
     def _run(self, decision: Decision) -> tuple[LayerTimes, dict[str, NDArray[Any]]]:
         """Times and metrics of this layer as decided, in the cell as it truly is."""
-        observation = self.observation
+        gate_weights = self.observation.gate_weights
         check_form(decision, self.scenario, self.num_envs)
-        routing = selection.routing(observation.gate_weights, decision.selection)
+        routing = selection.routing(gate_weights, decision.selection)
         check_values(decision, routing, self.scenario)
-        reach = snr_bandwidth(self.cell.gain[:, 0], self.cell.gain[:, 1], self._radio)
+        plain, plain_times, reach = self._plain_layer()
         times = self._times(routing, decision.bandwidth, reach)
-        plain = self._plain_routing(observation)
-        return times, self._judge(routing, times, plain, self._times(plain, self._uniform, reach))
+        return times, self._judge(routing, times, plain, plain_times)
+
+    def _plain_layer(self) -> tuple[Routing, LayerTimes, FloatArray]:
+        """Plain top-K routing with equal shares, its times, and the true reach: worked out once for each layer."""
+        observation, known = self.observation, self._plain
+        if known is None or known[0] is not observation:
+            reach = snr_bandwidth(self.cell.gain[:, 0], self.cell.gain[:, 1], self._radio)
+            plain = self._plain_routing(observation)
+            known = self._plain = observation, (plain, self._times(plain, self._uniform, reach), reach)
+        return known[1]
 
     def _times(self, routing: Routing, bandwidth: FloatArray, reach: FloatArray) -> LayerTimes:
         computation = self.compute_replay.compute_time(routing.tokens, self.cell.load)

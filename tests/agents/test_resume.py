@@ -52,18 +52,24 @@ def test_resumed_equals_uninterrupted(
     assert len(table(whole / "evaluations.csv")) == 5
 
 
+def same_in_halves(plan: Plan, folder: Path, console: Console, stopping: pytest.MonkeyPatch) -> Path:
+    """Run a plan stopped, resumed, and then at once; compare both, and return the directory of the whole run."""
+    whole, halves = folder / "whole", folder / "halves"
+    assert runs.start(plan, halves, console) == 130
+    stopping.undo()
+    assert runs.resume(halves, console) == 0
+    assert runs.start(plan, whole, console) == 0
+    assert_same_run(whole, halves)
+    return whole
+
+
 @pytest.mark.parametrize("replay", ["distribution", "sequence"])
 def test_resumed_equals_uninterrupted_on_measured_devices(
     make_plan: Make, tmp_path: Path, console: Console, stop_after: Any, replay: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = replace(make_plan(), scenario=replaying(table_of_boards(tmp_path), replay))
-    whole, halves = tmp_path / "whole", tmp_path / "halves"
-    assert runs.start(plan, whole, console) == 0
     stop_after(2)
-    assert runs.start(plan, halves, console) == 130
-    monkeypatch.undo()
-    assert runs.resume(halves, console) == 0
-    assert_same_run(whole, halves)
+    same_in_halves(plan, tmp_path, console, monkeypatch)
 
 
 def test_resumed_equals_uninterrupted_beside_greedy_decisions(
@@ -71,13 +77,8 @@ def test_resumed_equals_uninterrupted_beside_greedy_decisions(
 ) -> None:
     plan = make_plan()
     plan = replace(plan, hyperparameters={**plan.hyperparameters, "gamma": 0.0, "greedy_baseline": 1})
-    whole, halves, alone = tmp_path / "whole", tmp_path / "halves", tmp_path / "alone"
-    assert runs.start(plan, whole, console) == 0
     stop_after(2)
-    assert runs.start(plan, halves, console) == 130
-    monkeypatch.undo()
-    assert runs.resume(halves, console) == 0
-    assert_same_run(whole, halves)
+    whole, alone = same_in_halves(plan, tmp_path, console, monkeypatch), tmp_path / "alone"
     without = replace(plan, hyperparameters={**plan.hyperparameters, "greedy_baseline": 0})
     assert runs.start(without, alone, console) == 0
     # The first rollout is the same, and is learned from differently.

@@ -57,5 +57,5 @@ def show(gate_weights: GateArray, shape: tuple[int, ...], k: int) -> ShownGates:
             "expected 1: a softmax over all experts"
         )
     weights = stored.swapaxes(1, 2)
-    routed = selection.by_expert(selection.top_k(weights, k)).swapaxes(1, 2)
+    routed = selection.top_k(weights, k)
     return ShownGates(weights, routed, selection.plain_sums(weights, routed))
