@@ -21,17 +21,17 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from evaluation import outputs, summary
 from evaluation.comparison import Comparison, compare, num_decisions
-from evaluation.contenders import Contender, check_fit, find_contenders
-from evaluation.errors import EvaluationError
-from evaluation.pair_table import build_pair_table
-from evaluation.plan import Plan
-from evaluation.reader import find_reader
-from evaluation.reading import FEW_DOCUMENTS, Reader, Reading
-from evaluation.statistics import FEW_RUNS
-from evaluation.table import build_table
-from evaluation.upload import WandbMode, upload
+from evaluation.episodes.contenders import Contender, check_fit, find_contenders
+from evaluation.episodes.errors import EvaluationError
+from evaluation.episodes.plan import Plan
+from evaluation.episodes.reader import find_reader
+from evaluation.episodes.reading import FEW_DOCUMENTS, Reader, Reading
+from evaluation.estimates.statistics import FEW_RUNS
+from evaluation.report import outputs, summary
+from evaluation.report.pair_table import build_pair_table
+from evaluation.report.table import build_table
+from evaluation.report.upload import WandbMode, upload
 from wdmoe_env import Scenario, Simulator, load_scenario
 
 MIN_WIDTH, MIN_WIDTH_READING = 120, 160

@@ -17,7 +17,7 @@ import tyro
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from agents.plan import Plan
+    from agents.plan.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,17 @@ def command_line(arguments: list[str]) -> int:
     """Train, or export what was trained, and return the exit status."""
     if arguments[:1] != ["export"]:
         return main(tyro.cli(Options, args=arguments))
-    from agents import export
+    from agents.export import command
 
-    return export.main(tyro.cli(export.Options, prog="train.py export", args=arguments[1:]))
+    return command.main(tyro.cli(command.Options, prog="train.py export", args=arguments[1:]))
 
 
 def main(options: Options) -> int:
     """Run, and return the exit status."""
     console = Console(stderr=True)
     try:
-        from agents.storage import StorageError
-        from agents.tracking import TrackingError
+        from agents.files.storage import StorageError
+        from agents.files.tracking import TrackingError
 
         try:
             return _run(options, console)
@@ -93,7 +93,7 @@ def main(options: Options) -> int:
 
 
 def _run(options: Options, console: Console) -> int:
-    from agents import runs, seeds
+    from agents.training import one_run, seeds
     from wdmoe_env import load_scenario
 
     if options.resume is not None:
@@ -102,12 +102,12 @@ def _run(options: Options, console: Console) -> int:
         scenario = load_scenario(options.scenario) if options.scenario else None
         if seeds.is_set(options.resume):
             return seeds.resume(options.resume, console, scenario, options.jobs)
-        return runs.resume(options.resume, console, scenario)
+        return one_run.resume(options.resume, console, scenario)
     plan = _plan(options)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     if options.seeds is None:
         default = Path("runs") / f"{plan.scenario.name}-{options.algo}-{plan.seed}-{stamp}"
-        return runs.start(plan, options.run_dir or default, console)
+        return one_run.start(plan, options.run_dir or default, console)
     if options.seed is not None:
         raise ValueError("--seed and --seeds are given, expected one of them")
     default = Path("runs") / f"{plan.scenario.name}-{options.algo}-{stamp}"
@@ -115,8 +115,8 @@ def _run(options: Options, console: Console) -> int:
 
 
 def _plan(options: Options) -> Plan:
-    from agents.plan import Plan
-    from agents.settings import hyperparameters
+    from agents.plan.hyperparameters import hyperparameters
+    from agents.plan.plan import Plan
     from wdmoe_env import load_scenario
 
     way = {} if options.bandwidth is None else {"bandwidth": options.bandwidth}

@@ -18,11 +18,10 @@ from baselines.dynamic_skipping import DynamicSkipping
 from baselines.policy import Baseline
 from baselines.price import Price
 from baselines.random import Random
-from baselines.top_k import TopK
-from baselines.top_k_bandwidth import TopKBandwidth
+from baselines.top_k import TopK, TopKBandwidth
 from baselines.wdmoe import WDMoE
 from baselines.wdmoe_testbed import WDMoETestbed
-from wdmoe_env.interface import Policy
+from wdmoe_env.policy import Policy
 
 BASELINES: Final[dict[str, type[Baseline]]] = {
     policy.name: policy for policy in (TopK, TopKBandwidth, WDMoE, WDMoETestbed, DynamicSkipping, Price, Random)

@@ -22,9 +22,10 @@ import numpy as np
 from baselines.joint.prices import find_prices, free_mass, proved_latency
 from baselines.joint.problem import JointProblem, joint_problem, least_fixed, least_latency
 from wdmoe_env import allocation
-from wdmoe_env.interface import FloatArray, Observation
+from wdmoe_env.arrays import FloatArray
+from wdmoe_env.interface import Observation, plain_sums
 from wdmoe_env.scenario import Scenario
-from wdmoe_env.system import metrics, selection
+from wdmoe_env.system import metrics
 from wdmoe_env.system.compute import compute_time
 from wdmoe_env.system.latency import snr_bandwidth
 from wdmoe_env.system.layer import layer_times
@@ -163,7 +164,7 @@ def plain_wlr(observation: Observation, scenario: Scenario) -> FloatArray:
         )
     radio, compute = scenario.radio_link, scenario.compute_model
     reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, radio)
-    plain = selection.plain(observation, scenario.model.top_k)
+    plain = plain_sums(observation, scenario.model.top_k)
     equal = allocation.uniform(scenario, len(observation.layer))
     computation = compute_time(plain.tokens, observation.load, compute)
     times = layer_times(compute.per_device(plain.tokens), computation, equal, reach, radio)

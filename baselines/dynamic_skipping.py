@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from baselines.policy import Baseline, check_choice, check_range
 from wdmoe_env import allocation
-from wdmoe_env.interface import Decision, Observation
+from wdmoe_env.interface import Decision, Observation, plain_routing
 from wdmoe_env.system import selection
 
 Bandwidth = Literal["optimal", "uniform"]
@@ -32,7 +32,7 @@ class DynamicSkipping(Baseline):
 
     def decide(self, observation: Observation) -> Decision:
         weights = selection.by_expert(observation.gate_weights)
-        plain = selection.by_expert(selection.routed(observation, self.scenario.model.top_k))
+        plain = selection.by_expert(plain_routing(observation, self.scenario.model.top_k))
         least = weights.dtype.type(self.beta) * weights.max(axis=1, keepdims=True)
         kept = (plain & (weights >= least)).swapaxes(1, 2)
         if self.bandwidth == "uniform":

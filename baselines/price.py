@@ -10,7 +10,8 @@ from baselines.joint.problem import joint_problem
 from baselines.joint.rounding import Objective, improve, round_prices
 from baselines.policy import Baseline, check_choice, check_range, check_whole
 from wdmoe_env import allocation
-from wdmoe_env.interface import BoolArray, Decision, FloatArray, Observation
+from wdmoe_env.arrays import BoolArray, FloatArray
+from wdmoe_env.interface import Decision, Observation, plain_routing
 from wdmoe_env.system import selection
 from wdmoe_env.system.selection import Candidates
 
@@ -86,5 +87,5 @@ class Price(Baseline):
         chosen = decided.chosen
         short = decided.mass < least * (1.0 - 1e-7)
         if short.any():  # plain routing always keeps enough
-            chosen[short] = selection.by_expert(selection.routed(observation, self.scenario.model.top_k))[short]
+            chosen[short] = selection.by_expert(plain_routing(observation, self.scenario.model.top_k))[short]
         return price, chosen.swapaxes(1, 2)

@@ -7,7 +7,8 @@ from zlib import crc32
 import numpy as np
 
 from baselines.policy import Baseline, check_whole
-from wdmoe_env.interface import BoolArray, Decision, Observation
+from wdmoe_env.arrays import BoolArray
+from wdmoe_env.interface import Decision, Observation, plain_routing
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import selection
 
@@ -36,7 +37,7 @@ class Random(Baseline):
     def decide(self, observation: Observation) -> Decision:
         if self._rng is None:
             self._rng = np.random.default_rng([self.seed, crc32(observation.gate_weights.tobytes())])
-        chosen = self._subset(selection.routed(observation, self.scenario.model.top_k), self._rng)
+        chosen = self._subset(plain_routing(observation, self.scenario.model.top_k), self._rng)
         share = self._rng.dirichlet(np.ones(self.scenario.num_devices), size=len(chosen))
         return Decision(chosen, share * self.scenario.radio.bandwidth_hz)
 

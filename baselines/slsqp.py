@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from wdmoe_env.interface import FloatArray
+from wdmoe_env.arrays import FloatArray
 from wdmoe_env.system.latency import Radio, snr_bandwidth
 
 ITERATIONS = 300

@@ -9,7 +9,8 @@ import numpy as np
 from baselines import slsqp
 from baselines.policy import Baseline, check_choice, check_range
 from wdmoe_env import allocation
-from wdmoe_env.interface import BoolArray, Decision, FloatArray, GateArray, Observation
+from wdmoe_env.arrays import BoolArray, FloatArray, GateArray
+from wdmoe_env.interface import Decision, Observation, plain_routing
 from wdmoe_env.system import selection
 from wdmoe_env.system.compute import compute_time
 from wdmoe_env.system.latency import communication_time, snr_bandwidth
@@ -67,7 +68,7 @@ class WDMoE(Baseline):
     def select(self, observation: Observation) -> BoolArray:
         """Steps 1 to 3: the (N, J, E) selection."""
         weights = observation.gate_weights
-        chosen = selection.routed(observation, self.scenario.model.top_k).copy(order="K")
+        chosen = plain_routing(observation, self.scenario.model.top_k).copy(order="K")
         reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, self.scenario.radio_link)
         ratio, expert_time = self._token_wlr(weights, chosen, reach, observation.load)
         aim = self.improvement * ratio

@@ -6,7 +6,8 @@ import numpy as np
 
 from baselines.policy import Baseline, check_range
 from wdmoe_env import allocation
-from wdmoe_env.interface import BoolArray, Decision, FloatArray, GateArray, IntArray, Observation
+from wdmoe_env.arrays import BoolArray, FloatArray, GateArray, IntArray
+from wdmoe_env.interface import Decision, Observation, plain_routing
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import selection
 
@@ -40,7 +41,7 @@ class WDMoETestbed(Baseline):
     def decide(self, observation: Observation) -> Decision:
         compute = self.scenario.compute_model
         self._learn(observation.last_device_time)
-        chosen = selection.routed(observation, self.scenario.model.top_k).copy(order="K")
+        chosen = plain_routing(observation, self.scenario.model.top_k).copy(order="K")
         tokens = compute.per_device(selection.tokens_per_expert(chosen))
         bottleneck, surplus = self._surplus(tokens)
         chosen &= ~relief(observation.gate_weights, chosen, compute.hosting[:, bottleneck].T > 0, surplus)

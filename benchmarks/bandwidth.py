@@ -26,7 +26,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from baselines import slsqp
-from wdmoe_env.interface import FloatArray
+from wdmoe_env.arrays import FloatArray
 from wdmoe_env.scenario import load_scenario
 from wdmoe_env.system import bandwidth
 from wdmoe_env.system.latency import Radio, block_latency, communication_time, device_time, snr_bandwidth

@@ -22,10 +22,10 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import baselines
-from evaluation.contenders import find_contenders
-from evaluation.errors import EvaluationError
+from evaluation.episodes.contenders import find_contenders
+from evaluation.episodes.errors import EvaluationError
 from wdmoe_env import Policy, Scenario, Simulator, load_scenario
-from wdmoe_env.interface import FloatArray
+from wdmoe_env.arrays import FloatArray
 
 WARM_UP = 20
 BASELINES = "top-k,top-k+bandwidth,dynamic-skipping,wdmoe,price"

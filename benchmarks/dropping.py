@@ -6,6 +6,7 @@ import numpy as np
 
 from baselines.policy import Baseline
 from wdmoe_env import Decision, Observation, Scenario, allocation
+from wdmoe_env.interface import plain_routing
 from wdmoe_env.system import selection
 
 
@@ -31,7 +32,7 @@ class Dropping(Baseline):
 
     def decide(self, observation: Observation) -> Decision:
         weights = observation.gate_weights.astype(np.float64)
-        routed = selection.routed(observation, self.scenario.model.top_k)
+        routed = plain_routing(observation, self.scenario.model.top_k)
         spare = routed & ~selection.top_k(observation.gate_weights, 1)
         order_by = self._rng.random(weights.shape) if self._at_random else weights
         lost = np.where(spare, weights, 0.0).reshape(len(weights), -1)

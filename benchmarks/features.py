@@ -33,17 +33,17 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import agents
-from agents import warm_start
-from agents.build import build
-from agents.policy import TrainedPolicy
-from agents.settings import hyperparameters
-from agents.storage import StorageError
-from agents.vec_env import WDMoEVecEnv
-from evaluation.statistics import estimate
+from agents.files.storage import StorageError
+from agents.plan.hyperparameters import hyperparameters
+from agents.policies.trained import TrainedPolicy
+from agents.sb3.build import build
+from agents.sb3.vec_env import WDMoEVecEnv
+from agents.warm_start import imitation
+from evaluation.estimates.statistics import estimate
 from wdmoe_env import Scenario, Simulator, load_scenario
-from wdmoe_env.features import FEATURES
-from wdmoe_env.interface import FloatArray, IntArray
-from wdmoe_env.spaces import action_codec, observation_codec
+from wdmoe_env.arrays import FloatArray, IntArray
+from wdmoe_env.envs.codecs import action_codec, observation_codec
+from wdmoe_env.envs.features import FEATURES
 
 ALL: Final = "all as they are"
 
@@ -140,16 +140,16 @@ class Cells:
         return np.mean(rewards, axis=0)
 
 
-def imitation(scenario: Scenario, options: Options) -> Callable[[list[int]], float]:
+def imitation_error(scenario: Scenario, options: Options) -> Callable[[list[int]], float]:
     """What an untrained network of the default size makes of `price` without some columns: its held-out error."""
-    samples = warm_start.collect(scenario, options.seed, options.retrain_steps)
+    samples = imitation.collect(scenario, options.seed, options.retrain_steps)
 
     def error(columns: list[int]) -> float:
         settings = hyperparameters("ppo", scenario.name)
         model = build("ppo", WDMoEVecEnv(scenario, 1), settings, options.seed, lambda: 0.0)
         observations = samples.observations.clone()
         observations[:, :, columns] = 0.0
-        return warm_start.imitate(model.policy, replace(samples, observations=observations), options.seed).after
+        return imitation.imitate(model.policy, replace(samples, observations=observations), options.seed).after
 
     return error
 
@@ -158,7 +158,7 @@ def measure(policy: TrainedPolicy, options: Options) -> Iterator[Row]:
     """Yield a row for the policy undisturbed, and one for each group of columns."""
     scenario = load_scenario(policy.scenario)  # reads the files that it names, which loading a policy does not
     undisturbed = Cells(policy, scenario, options.episodes, options.seed)
-    error = imitation(scenario, options) if options.retrain else None
+    error = imitation_error(scenario, options) if options.retrain else None
     for name, columns in {ALL: [], **groups()}.items():
         reward = undisturbed.without(columns) if columns else undisturbed.reward
         lost = estimate([undisturbed.reward - reward], clusters=undisturbed.passes)

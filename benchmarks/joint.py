@@ -32,11 +32,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import baselines
 from baselines import bound
 from baselines.joint.problem import joint_problem
-from evaluation.plan import Plan
-from evaluation.sampling import take, together
-from evaluation.statistics import estimate, paired_ratio
+from evaluation.episodes.plan import Plan
+from evaluation.episodes.sampling import take, together
+from evaluation.estimates.statistics import estimate, paired_ratio
 from wdmoe_env import Decision, Observation, Policy, Scenario, Simulator, load_scenario, preset_names
-from wdmoe_env.interface import FloatArray, IntArray
+from wdmoe_env.arrays import FloatArray, IntArray
 from wdmoe_env.system import metrics, selection
 from wdmoe_env.system.compute import compute_time
 from wdmoe_env.system.latency import snr_bandwidth

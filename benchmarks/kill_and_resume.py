@@ -25,10 +25,10 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import agents
-from agents.plan import plan_from
-from agents.run_dir import CONFIG, EVALUATIONS, METRICS, STEM, RunDir
-from agents.storage import load_folder
-from agents.table import numbers
+from agents.files.run_dir import CONFIG, EVALUATIONS, METRICS, STEM, RunDir
+from agents.files.storage import load_folder
+from agents.files.table import numbers
+from agents.plan.plan import plan_from
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SETTINGS: Final = {

@@ -28,13 +28,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import baselines
 from benchmarks.dropping import Dropping
-from evaluation import style
-from evaluation.errors import EvaluationError
-from evaluation.plan import Plan
-from evaluation.reader import find_reader
-from evaluation.reading import Reader, Reading
-from evaluation.runner import PolicyRun, run_policy
-from evaluation.statistics import estimate, paired_ratio
+from evaluation.episodes.errors import EvaluationError
+from evaluation.episodes.plan import Plan
+from evaluation.episodes.reader import find_reader
+from evaluation.episodes.reading import Reader, Reading
+from evaluation.episodes.runner import PolicyRun, run_policy
+from evaluation.estimates.statistics import estimate, paired_ratio
+from evaluation.report import style
 from wdmoe_env import Policy, Scenario, load_scenario
 
 MASSES: Final = (1.0, 0.99, 0.98, 0.97, 0.96, 0.95, 0.925, 0.9, 0.85, 0.8)

@@ -43,10 +43,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from baselines.joint.rounding import Objective
 from baselines.price import Price
-from evaluation.statistics import estimate, paired_ratio
+from evaluation.estimates.statistics import estimate, paired_ratio
 from wdmoe_env import Decision, Observation, Scenario, Simulator, load_scenario
 from wdmoe_env.allocation import allocate_for
-from wdmoe_env.interface import FloatArray, IntArray
+from wdmoe_env.arrays import FloatArray, IntArray
 
 COLUMNS: Final = (
     *("scenario", "what decides", "episodes", "reward", "retained\nmass", "gain over\nprice, %", "95 %\ninterval"),

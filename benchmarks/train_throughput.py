@@ -18,9 +18,9 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from agents.build import build, chunk_size
-from agents.settings import hyperparameters
-from agents.vec_env import WDMoEVecEnv
+from agents.plan.hyperparameters import hyperparameters
+from agents.sb3.build import build, chunk_size
+from agents.sb3.vec_env import WDMoEVecEnv
 from wdmoe_env import load_scenario
 
 

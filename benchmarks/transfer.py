@@ -22,9 +22,9 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from evaluation.comparison import Comparison, compare
-from evaluation.contenders import find_contenders
-from evaluation.errors import EvaluationError
-from evaluation.plan import Plan
+from evaluation.episodes.contenders import find_contenders
+from evaluation.episodes.errors import EvaluationError
+from evaluation.episodes.plan import Plan
 from wdmoe_env import Scenario, load_scenario
 
 METRICS = ("optimality", "reward", "retained_mass")

@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from evaluation.certified import Certified, certify
-from evaluation.contenders import REFERENCE, Contender, make_baseline
-from evaluation.improvement import Pair, improvements
-from evaluation.optimality import Judge, Judged
-from evaluation.plan import Plan
-from evaluation.reading import READING_METRICS, Reading
-from evaluation.runner import EPISODE_METRICS, PolicyRun, run_policy
-from evaluation.statistics import Estimate, Interval, estimate, paired_ratio, ratio_of_means
+from evaluation.episodes.contenders import REFERENCE, Contender, make_baseline
+from evaluation.episodes.plan import Plan
+from evaluation.episodes.reading import READING_METRICS, Reading
+from evaluation.episodes.runner import EPISODE_METRICS, PolicyRun, run_policy
+from evaluation.estimates.certified import Certified, certify
+from evaluation.estimates.improvement import Pair, improvements
+from evaluation.estimates.optimality import Judge, Judged
+from evaluation.estimates.statistics import Estimate, Interval, estimate, paired_ratio, ratio_of_means
 from wdmoe_env import Scenario
-from wdmoe_env.interface import FloatArray
+from wdmoe_env.arrays import FloatArray
 
 METRICS = (*EPISODE_METRICS, "decision_us", "latency_vs_top_k", "optimality")
 """What is estimated for each contender; `optimality` only where a bound on the reward is known and asked for."""

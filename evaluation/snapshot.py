@@ -10,8 +10,8 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from evaluation.contenders import check_fit, find_contenders
-from evaluation.errors import EvaluationError
+from evaluation.episodes.contenders import check_fit, find_contenders
+from evaluation.episodes.errors import EvaluationError
 from wdmoe_env import Policy, Scenario, Simulator, load_scenario
 from wdmoe_env.render import Renderer, Scene, save_gif
 

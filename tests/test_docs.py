@@ -12,10 +12,12 @@ import pytest
 import baselines
 import evaluate
 import train
-from agents import export, tune
-from wdmoe_env import Scenario, load_scenario, preset_names, simulator
-from wdmoe_env.features import FEATURES
+from agents.export import command as export
+from agents.tune import __main__ as tune
+from wdmoe_env import Scenario, load_scenario, preset_names
+from wdmoe_env.envs.features import FEATURES
 from wdmoe_env.gating.bank import gate_bank
+from wdmoe_env.simulator import simulator
 from wdmoe_env.system.metrics import SCHEMA
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,8 +128,8 @@ def test_sections_that_are_left_out_have_the_documented_defaults(tmp_path):
     assert (scenario.devices[0].speed_m_s.low, scenario.devices[0].speed_m_s.high) == (0.0, 0.0)
 
 
-def options(command: Any) -> list[str]:
-    return [f"--{field.name.replace('_', '-')}" for field in fields(command.Options)]
+def options(module: Any) -> list[str]:
+    return [f"--{field.name.replace('_', '-')}" for field in fields(module.Options)]
 
 
 @pytest.mark.parametrize(

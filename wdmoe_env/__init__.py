@@ -3,7 +3,8 @@
 import gymnasium as _gym
 
 from wdmoe_env import system
-from wdmoe_env.interface import Decision, Observation, Outcome, Policy
+from wdmoe_env.interface import Decision, Observation, Outcome
+from wdmoe_env.policy import Policy
 from wdmoe_env.scenario import Scenario, load_scenario, preset_names
 from wdmoe_env.simulator import Simulator
 from wdmoe_env.version import __version__
@@ -23,6 +24,6 @@ __all__ = [
 
 _gym.register(
     id="WDMoE-v0",
-    entry_point="wdmoe_env.env:WDMoEEnv",
-    vector_entry_point="wdmoe_env.vector_env:WDMoEVectorEnv",
+    entry_point="wdmoe_env.envs.env:WDMoEEnv",
+    vector_entry_point="wdmoe_env.envs.vector_env:WDMoEVectorEnv",
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from wdmoe_env.interface import BoolArray, FloatArray, Observation
+from wdmoe_env.arrays import BoolArray, FloatArray
+from wdmoe_env.interface import Observation
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import bandwidth, selection
 from wdmoe_env.system.compute import compute_time

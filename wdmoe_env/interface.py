@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from wdmoe_env.scenario import Scenario
-    from wdmoe_env.system.compute import ComputeModel
-    from wdmoe_env.system.selection import PlainSums
-
-FloatArray = NDArray[np.float64]
-GateArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.integer[Any]]
-BoolArray = NDArray[np.bool_]
+from wdmoe_env.arrays import BoolArray, FloatArray, GateArray, IntArray
+from wdmoe_env.system import selection
+from wdmoe_env.system.compute import ComputeModel
+from wdmoe_env.system.selection import PlainSums
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +26,7 @@ class Observation:
         last_device_time: (N, U) seconds each device took in the step before; 0 where nothing was measured.
         layer: (N,) index of the MoE layer that is decided, 0 to I - 1.
         average_gain_dl, average_gain_ul: (N, U) geometric running means of the known gains, the newest weighing
-            `wdmoe_env.cell.NEWEST`; the gains themselves where the channel is known at once and without error.
+            `wdmoe_env.simulator.cell.NEWEST`; the gains themselves where the channel is known at once, without error.
         routed: (N, J, E) plain top-K routing of `gate_weights`, where the simulator knows it already.
         plain: what that routing asks of each expert, where the simulator knows it already.
         compute: for oracles and bounds, in scenarios with measured devices: the devices' true compute in this layer, as
@@ -82,16 +76,13 @@ class Outcome:
     metrics: Mapping[str, NDArray[Any]]
 
 
-@runtime_checkable
-class Policy(Protocol):
-    """Anything that decides: a baseline or a trained agent."""
+def plain_routing(observation: Observation, k: int) -> BoolArray:
+    """Plain top-K routing of an observation, (N, J, E), taken over where the simulator has it."""
+    return selection.top_k(observation.gate_weights, k) if observation.routed is None else observation.routed
 
-    name: str
 
-    def reset(self, scenario: Scenario, num_envs: int) -> None:
-        """Forget everything and get ready for `num_envs` episodes of `scenario`."""
-        ...
-
-    def decide(self, observation: Observation) -> Decision:
-        """Return the decision for every environment of `observation`."""
-        ...
+def plain_sums(observation: Observation, k: int) -> PlainSums:
+    """What plain top-K routing of an observation asks of each expert, taken over where the simulator has it."""
+    if observation.plain is not None:
+        return observation.plain
+    return selection.plain_sums(observation.gate_weights, plain_routing(observation, k))

@@ -9,14 +9,14 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, ValidationInfo, model_validator
 
-from wdmoe_env.device_settings import DeviceSettings, LinearCompute, MeasuredCompute
+from wdmoe_env.arrays import IntArray
 from wdmoe_env.gating.trace import open_trace
 from wdmoe_env.hardware import boards
-from wdmoe_env.hardware.radio_replay import Link, RadioReplay, replay_of
-from wdmoe_env.hardware.recordings import Recording
-from wdmoe_env.interface import IntArray
-from wdmoe_env.loading import merge, override, preset_names, read_source, validated
-from wdmoe_env.settings import (
+from wdmoe_env.hardware.latency.recordings import Recording
+from wdmoe_env.hardware.radio.replay import Link, RadioReplay, replay_of
+from wdmoe_env.settings.devices import DeviceSettings, LinearCompute, MeasuredCompute
+from wdmoe_env.settings.loading import merge, override, preset_names, read_source, validated
+from wdmoe_env.settings.parts import (
     UNREAD,
     ChannelSettings,
     GatingSettings,

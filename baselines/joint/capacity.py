@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wdmoe_env.interface import FloatArray
+from wdmoe_env.arrays import FloatArray
 from wdmoe_env.system.latency import Radio
 
 STRAIGHT = 1e-3

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wdmoe_env.interface import FloatArray, GateArray
+from wdmoe_env.arrays import FloatArray, GateArray
 
 CUT_STEPS = 3
 

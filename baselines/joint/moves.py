@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.joint.problem import BANNED, JointProblem, net_weights
-from wdmoe_env.interface import BoolArray, FloatArray, IntArray
+from wdmoe_env.arrays import BoolArray, FloatArray, IntArray
 from wdmoe_env.system import selection
 
 NOBODY = -1

@@ -22,7 +22,7 @@ import numpy as np
 from baselines.joint.capacity import TokenRate
 from baselines.joint.demand import exact_surplus, response, smooth_demand
 from baselines.joint.problem import JointProblem, net_weights
-from wdmoe_env.interface import BoolArray, FloatArray, GateArray
+from wdmoe_env.arrays import BoolArray, FloatArray, GateArray
 
 HIGHEST = 100.0
 """Highest price. Above 1 only differences count, and may be large: a token uses one expert whatever it costs."""

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from baselines.joint.capacity import Links
-from wdmoe_env.interface import FloatArray, GateArray, Observation
+from wdmoe_env.arrays import FloatArray, GateArray
+from wdmoe_env.interface import Observation, plain_routing
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import selection
 from wdmoe_env.system.compute import ComputeModel
@@ -51,7 +52,7 @@ def joint_problem(observation: Observation, scenario: Scenario, candidates: Cand
     k, radio = scenario.model.top_k, scenario.radio_link
     compute = scenario.compute_model if observation.compute is None else observation.compute
     weights = selection.by_expert(observation.gate_weights)
-    plain = selection.by_expert(selection.routed(observation, k))
+    plain = selection.by_expert(plain_routing(observation, k))
     speed = 1.0 - observation.load
     reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, radio)
     return JointProblem(

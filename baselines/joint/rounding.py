@@ -14,7 +14,7 @@ import numpy as np
 
 from baselines.joint.moves import NOBODY, Moves, every_move, select
 from baselines.joint.problem import JointProblem
-from wdmoe_env.interface import BoolArray, FloatArray
+from wdmoe_env.arrays import BoolArray, FloatArray
 from wdmoe_env.system import bandwidth
 from wdmoe_env.system.latency import block_latency, communication_time, device_time
 

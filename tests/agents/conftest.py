@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from saved import DATA, TENSORS
-from shared_fixtures import tiny, tiny_file  # noqa: F401 - fixtures
+from support.saved import DATA, TENSORS
+from support.shared_fixtures import tiny, tiny_file  # noqa: F401 - fixtures
 
-from agents import side_by_side, training
-from agents.plan import Plan
-from agents.settings import hyperparameters
-from agents.storage import save_folder
+from agents.files.storage import save_folder
+from agents.plan.hyperparameters import hyperparameters
+from agents.plan.plan import Plan
+from agents.training import side_by_side, trainer
 from wdmoe_env import Scenario
 
 # Doctests are looked for in every file; two that are called conftest cannot both be imported for it.
@@ -61,14 +61,14 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Press Ctrl-C during the n-th chunk."""
 
     def stop(chunks: int) -> None:
-        calls, real = iter(range(1, 1000)), training.Trainer._chunk
+        calls, real = iter(range(1, 1000)), trainer.Trainer._chunk
 
-        def chunk(self: training.Trainer) -> None:
+        def chunk(self: trainer.Trainer) -> None:
             real(self)
             if next(calls) == chunks:
                 signal.raise_signal(signal.SIGINT)
 
-        monkeypatch.setattr(training.Trainer, "_chunk", chunk)
+        monkeypatch.setattr(trainer.Trainer, "_chunk", chunk)
 
     return stop
 

@@ -5,10 +5,10 @@ from itertools import product
 
 import numpy as np
 import pytest
-from cells import observe, random_cells, scenario_of, tiny_scenario
-from exhaustive import everything, options, selection_latency
-from linear_program import relaxed_latency
-from toy import SMALL, preset, random_decision
+from support.cells import observe, random_cells, scenario_of, tiny_scenario
+from support.exhaustive import everything, options, selection_latency
+from support.linear_program import relaxed_latency
+from support.toy import SMALL, preset, random_decision
 
 import baselines
 from baselines import bound

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from cells import GATES, gate_weights, random_cells, scenario_of
-from exhaustive import options
+from support.cells import GATES, gate_weights, random_cells, scenario_of
+from support.exhaustive import options
 
 from baselines.joint.capacity import Links
 from baselines.joint.demand import exact_surplus, response, smooth_demand

@@ -4,11 +4,11 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from cells import GATES, gate_weights, observe, random_cells, scenario_of
-from exhaustive import everything, selection_latency
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy import SMALL, preset
+from support.cells import GATES, gate_weights, observe, random_cells, scenario_of
+from support.exhaustive import everything, selection_latency
+from support.toy import SMALL, preset
 
 import baselines
 from baselines import bound

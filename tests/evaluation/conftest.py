@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from shared_fixtures import tiny, tiny_file  # noqa: F401 - fixtures
+from support.shared_fixtures import tiny, tiny_file  # noqa: F401 - fixtures
 
 from evaluation.comparison import Comparison, compare
-from evaluation.contenders import find_contenders
-from evaluation.plan import Plan
+from evaluation.episodes.contenders import find_contenders
+from evaluation.episodes.plan import Plan
 from wdmoe_env import Scenario
 
 

@@ -12,7 +12,7 @@ import yaml
 
 import baselines
 import evaluate
-from evaluation import outputs
+from evaluation.report import outputs
 from wdmoe_env import Policy, Scenario
 
 ROOT = Path(evaluate.__file__).parent
@@ -170,7 +170,7 @@ def test_wandb_gets_metrics_table_plots_and_files(
     tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracker = Tracker()
-    monkeypatch.setitem(sys.modules, "agents", SimpleNamespace(tracking=tracker))
+    monkeypatch.setitem(sys.modules, "agents.files", SimpleNamespace(tracking=tracker))
     assert evaluate.main(arguments(tiny_file, tmp_path, "--wandb", "offline")) == 0
     assert tracker.calls["start"]["mode"] == "offline"
     assert tracker.calls["start"]["config"]["configuration"]["tiny"]["name"] == "tiny"

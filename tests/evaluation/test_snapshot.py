@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from evaluation.errors import EvaluationError
+from evaluation.episodes.errors import EvaluationError
 from evaluation.snapshot import Options, draw
 
 

@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from recorded import record, softmax
 from safetensors.numpy import save
-from toy import random_decision, toy
+from support.recorded import record, softmax
+from support.toy import random_decision, toy
 
-from wdmoe_env import Simulator, load_scenario, paths
+from wdmoe_env import Simulator, load_scenario
 from wdmoe_env.gating.bank import gate_bank
 from wdmoe_env.gating.trace import open_trace
 from wdmoe_env.gating.trace_file import write_trace
 from wdmoe_env.scenario import scenario_from
+from wdmoe_env.settings import paths
 
 SPLITS = ("train", "validation", "test")
 HEADER = {"format": "wdmoe-gate-trace", "version": "1", "layers": "2", "experts": "5", "top_k": "2"}

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from miniature import miniature, save_bytes
-from toy import random_decision, toy
+from support.miniature import miniature, save_bytes
+from support.toy import random_decision, toy
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

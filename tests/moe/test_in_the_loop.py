@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from miniature import DENSE, miniature
-from toy import toy
+from support.miniature import DENSE, miniature
+from support.toy import toy
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from miniature import DENSE, OPTIONS, miniature, tokens
+from support.miniature import DENSE, OPTIONS, miniature, tokens
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import j0
 
-from wdmoe_env.settings import ChannelSettings, Fading, Range, Shadowing
+from wdmoe_env.settings.parts import ChannelSettings, Fading, Range, Shadowing
 from wdmoe_env.system import channel
 
 SEEN, HIDDEN = np.zeros(1), np.ones(1)

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from wdmoe_env.interface import Observation
+from wdmoe_env.interface import Observation, plain_routing
 from wdmoe_env.system import ranking, selection
 
 HOST = np.array([0, 1, 2, 0, 1, 2])
@@ -48,9 +48,9 @@ def test_memory_layout_does_not_matter():
 def test_routed_is_top_k_unless_known():
     weights, nothing = gates(), np.zeros((3, 3))
     fields = nothing, nothing, weights, nothing, nothing, np.zeros(3, dtype=int), nothing, nothing
-    np.testing.assert_array_equal(selection.routed(Observation(*fields), 2), selection.top_k(weights, 2))
+    np.testing.assert_array_equal(plain_routing(Observation(*fields), 2), selection.top_k(weights, 2))
     known = np.ones(weights.shape, dtype=bool)
-    assert selection.routed(Observation(*fields, routed=known), 2) is known
+    assert plain_routing(Observation(*fields, routed=known), 2) is known
 
 
 def test_price_zero_is_top_k():

@@ -9,10 +9,10 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from wdmoe_env.arrays import BoolArray
 from wdmoe_env.gating.synthetic import draw_passes
 from wdmoe_env.gating.trace import open_trace, trace_state
-from wdmoe_env.interface import BoolArray
-from wdmoe_env.settings import GatingSettings, ModelSettings
+from wdmoe_env.settings.parts import GatingSettings, ModelSettings
 from wdmoe_env.system import selection
 from wdmoe_env.system.selection import PlainSums
 

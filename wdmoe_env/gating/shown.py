@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wdmoe_env.interface import BoolArray, GateArray
+from wdmoe_env.arrays import BoolArray, GateArray
 from wdmoe_env.system import selection
 from wdmoe_env.system.selection import PlainSums
 

@@ -12,11 +12,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from wdmoe_env import paths
 from wdmoe_env.gating.trace_file import read_trace
+from wdmoe_env.settings import paths
+from wdmoe_env.settings.paths import SUFFIX
 
-SUFFIX: Final = ".safetensors"
-"""A trace that comes with the package is named without it."""
 SHARES: Final = {"train": 0.6, "validation": 0.2, "test": 0.2}
 """Share of the tokens that each split gets, in whole documents."""
 

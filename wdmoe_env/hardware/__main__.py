@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wdmoe_env.hardware import commands
-from wdmoe_env.hardware.measurements import TABLE
+from wdmoe_env.hardware.latency.table import TABLE
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

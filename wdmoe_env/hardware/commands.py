@@ -9,13 +9,14 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wdmoe_env.hardware.boards import Roofline, board_names, load_board
-from wdmoe_env.hardware.check import KINDS, check, drop
-from wdmoe_env.hardware.expert import MIXTRAL_HIDDEN, MIXTRAL_INTERMEDIATE, expert_seconds
-from wdmoe_env.hardware.measurements import TABLE, Measurement, read_measurements, write_measurements
+from wdmoe_env.hardware.boards.catalogue import Roofline, board_names, load_board
+from wdmoe_env.hardware.boards.expert import MIXTRAL_HIDDEN, MIXTRAL_INTERMEDIATE, expert_seconds
+from wdmoe_env.hardware.latency.check import KINDS, check, drop
+from wdmoe_env.hardware.latency.measurement import Measurement
+from wdmoe_env.hardware.latency.table import TABLE, read_measurements, write_measurements
 
 if TYPE_CHECKING:
-    from wdmoe_env.hardware.fit import RooflineFit
+    from wdmoe_env.hardware.latency.fit import RooflineFit
 
 TOKENS = (1, 8, 64, 256)
 SHOWN_FINDINGS = 20
@@ -49,7 +50,7 @@ def show_experts(plot: Path | None = None) -> None:
 def show_fits(source: Path | None = None, plot: Path | None = None) -> None:
     """Fit a table (by default the shipped one), or each original file of a folder, and print the errors."""
     # Only this command needs scipy.
-    from wdmoe_env.hardware.fit import burst_slowdown, fit_boards, fitted_rows
+    from wdmoe_env.hardware.latency.fit import burst_slowdown, fit_boards, fitted_rows
 
     fits: Mapping[tuple[str, str], RooflineFit]
     if source is not None and source.is_dir():
@@ -74,7 +75,7 @@ def show_fits(source: Path | None = None, plot: Path | None = None) -> None:
 
 def show_crosscheck(path: Path) -> None:
     """Print measured rates beside the bound; ValueError when a bound is beaten."""
-    from wdmoe_env.hardware.crosscheck import crosscheck
+    from wdmoe_env.hardware.boards.crosscheck import crosscheck
 
     compared, left_out = crosscheck(path)
     rows = [
@@ -108,7 +109,7 @@ def check_table(path: Path, kinds: Sequence[str] = (), out: Path | None = None) 
 
 def import_tables(directory: Path, out: Path) -> None:
     """Write the measurement table from the original files, and print what was left out."""
-    from wdmoe_env.hardware.importers import import_directory
+    from wdmoe_env.hardware.latency.importers import import_directory
 
     imported = import_directory(directory)
     write_measurements(out, imported.rows)
@@ -121,7 +122,7 @@ def import_tables(directory: Path, out: Path) -> None:
 
 def record_expert(options: Namespace) -> None:
     """Measure an expert on this machine as the options of `record` say."""
-    from wdmoe_env.hardware.record import parse_tokens, plan_of, record, show_progress
+    from wdmoe_env.hardware.record.record import parse_tokens, plan_of, record, show_progress
 
     plan = plan_of(vars(options), parse_tokens(options.tokens))
     count = record(plan, options.out, show_progress)
@@ -130,8 +131,8 @@ def record_expert(options: Namespace) -> None:
 
 def import_radio(path: Path, kind: str, out: Path | None = None) -> None:
     """Import every log at a path, print the count of each reason for refusal, and write the traces if asked."""
-    from wdmoe_env.hardware.radio_importers import import_logs
-    from wdmoe_env.hardware.radio_traces import write_trace
+    from wdmoe_env.hardware.radio.importers import import_logs
+    from wdmoe_env.hardware.radio.traces import write_trace
 
     imported = import_logs(path, kind)
     print(f"{imported.logs} logs: {imported.accepted} imported as {len(imported.traces)} traces")
@@ -148,8 +149,8 @@ def import_radio(path: Path, kind: str, out: Path | None = None) -> None:
 
 def synthesize_radio(options: Namespace) -> None:
     """Write a made-up log as the options of `synthesize-radio` say."""
-    from wdmoe_env.hardware.radio_traces import write_trace
-    from wdmoe_env.hardware.synthetic_radio import synthetic_snr
+    from wdmoe_env.hardware.radio.synthetic import synthetic_snr
+    from wdmoe_env.hardware.radio.traces import write_trace
 
     trace = synthetic_snr(options.seconds, options.step_s, options.mean_db, options.seed)
     write_trace(options.out, trace)
@@ -180,8 +181,8 @@ def _fit_originals(
     directory: Path,
 ) -> tuple[dict[tuple[str, str], RooflineFit], dict[tuple[str, str], list[Measurement]], list[Measurement]]:
     """Fit each original file apart, the two without a mode of their own under their file's name."""
-    from wdmoe_env.hardware.fit import fit_boards, fitted_rows
-    from wdmoe_env.hardware.importers import import_calibrations, import_event_shapes, import_gemm_sweep
+    from wdmoe_env.hardware.latency.fit import fit_boards, fitted_rows
+    from wdmoe_env.hardware.latency.importers import import_calibrations, import_event_shapes, import_gemm_sweep
 
     parts = {
         "orin_nano_8gb_linear.csv": lambda path: import_event_shapes(path, "orin-nano-8gb", "15W"),

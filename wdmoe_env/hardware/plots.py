@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from wdmoe_env.hardware.boards import Roofline
-from wdmoe_env.hardware.expert import MIXTRAL_HIDDEN, MIXTRAL_INTERMEDIATE, expert_seconds
-from wdmoe_env.hardware.fit import RooflineFit
-from wdmoe_env.hardware.measurements import Measurement
+from wdmoe_env.hardware.boards.catalogue import Roofline
+from wdmoe_env.hardware.boards.expert import MIXTRAL_HIDDEN, MIXTRAL_INTERMEDIATE, expert_seconds
+from wdmoe_env.hardware.latency.fit import RooflineFit
+from wdmoe_env.hardware.latency.measurement import Measurement
 
 
 def plot_fits(

@@ -1,6 +1,6 @@
 """Command line: ``python -m wdmoe_env.moe COMMAND``; ``--help`` lists the commands.
 
-A command is a module beside this one with a dataclass `Options` and `main(options) -> int`, the exit status. It loads
+A command is a module with a dataclass `Options` and `main(options) -> int`, the exit status. It loads
 torch when it runs, not when it is imported.
 """
 
@@ -11,10 +11,14 @@ from collections.abc import Sequence
 from importlib import import_module
 
 COMMANDS = {
-    "capture": "record the gate weights that a mixture-of-experts model gives the tokens of a text",
-    "train": "train a small mixture-of-experts model of bytes on this machine's Python sources, and measure it",
-    "texts": "write a part of that corpus to a folder, one file a source",
+    "capture": ("capture", "record the gate weights that a mixture-of-experts model gives the tokens of a text"),
+    "train": (
+        "small.train",
+        "train a small mixture-of-experts model of bytes on this machine's Python sources, and measure it",
+    ),
+    "texts": ("small.texts", "write a part of that corpus to a folder, one file a source"),
 }
+"""Of each command the module below `wdmoe_env.moe`, and what it does."""
 PROGRAM = "python -m wdmoe_env.moe"
 NEEDS = "this needs the extra llm: pip install 'wdmoe-env[llm]'"
 
@@ -23,7 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status; a fault ends with one line that names it, and status 2."""
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in ("-h", "--help"):
-        print("\n".join([f"usage: {PROGRAM} COMMAND [OPTIONS]", "", *(f"  {n:12}{t}" for n, t in COMMANDS.items())]))
+        print(
+            "\n".join([f"usage: {PROGRAM} COMMAND [OPTIONS]", "", *(f"  {n:12}{t}" for n, (_, t) in COMMANDS.items())])
+        )
         return 0
     try:
         if name not in COMMANDS:
@@ -40,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(name: str, arguments: Sequence[str]) -> int:
     import tyro
 
-    command = import_module(f"wdmoe_env.moe.{name}")
+    command = import_module(f"wdmoe_env.moe.{COMMANDS[name][0]}")
     options = tyro.cli(command.Options, prog=f"{PROGRAM} {name}", args=arguments)
     return int(command.main(options))
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from wdmoe_env.files.provenance import versions
 from wdmoe_env.gating.trace_file import write_trace
-from wdmoe_env.provenance import versions
 
 if TYPE_CHECKING:
     from wdmoe_env.moe.contexts import Contexts

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import DynamicCache
 
-from wdmoe_env.interface import BoolArray, FloatArray, IntArray, Observation
+from wdmoe_env.arrays import BoolArray, FloatArray, IntArray
+from wdmoe_env.interface import Observation
 from wdmoe_env.moe.routers import Routers
 from wdmoe_env.scenario import Scenario
-from wdmoe_env.simulator import Simulator
+from wdmoe_env.simulator.simulator import Simulator
 
 Act = Callable[[Observation], BoolArray]
 """Decides a layer, steps the simulator, and returns the (N, J, E) selection that it decided on."""

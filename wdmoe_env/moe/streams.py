@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wdmoe_env.interface import IntArray
+from wdmoe_env.arrays import IntArray
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from wdmoe_env.interface import BoolArray, Decision, FloatArray, GateArray, Outcome
+from wdmoe_env.arrays import BoolArray, FloatArray, GateArray
+from wdmoe_env.interface import Decision, Outcome, plain_routing
 from wdmoe_env.scenario import Scenario
-from wdmoe_env.simulator import Simulator
-from wdmoe_env.system import selection
+from wdmoe_env.simulator.simulator import Simulator
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Scene:
     def now(cls, simulator: Simulator) -> Scene:
         """Copy what the first environment of a simulator looks like before its next step."""
         seen, scenario = simulator.observation, simulator.scenario
-        routed = selection.routed(seen, scenario.model.top_k)
+        routed = plain_routing(seen, scenario.model.top_k)
         return cls(
             scenario=scenario,
             layer=int(seen.layer[0]),

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.legend import Legend
 from numpy.typing import NDArray
 
-from wdmoe_env.interface import FloatArray
+from wdmoe_env.arrays import FloatArray
 from wdmoe_env.render.scene import Scene
 
 INK: Final = "#1f2933"

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wdmoe_env.interface import FloatArray
+from wdmoe_env.arrays import FloatArray
 from wdmoe_env.system.latency import Radio, block_latency, communication_time, device_time, snr_bandwidth
 
 MAX_ITERATIONS = 60

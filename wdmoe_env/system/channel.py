@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from wdmoe_env.interface import FloatArray
-from wdmoe_env.settings import ChannelSettings, Fading, Shadowing
+from wdmoe_env.arrays import FloatArray
+from wdmoe_env.settings.parts import ChannelSettings, Fading, Shadowing
 
 LIGHT_M_S = 299_792_458.0
 BS_HEIGHT_M, DEVICE_HEIGHT_M = 10.0, 1.5

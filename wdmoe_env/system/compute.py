@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from wdmoe_env.interface import FloatArray, IntArray
+from wdmoe_env.arrays import FloatArray, IntArray
 
 SLOPE_STEPS = 60
 """Halvings of an interval of slopes: down to rounding."""

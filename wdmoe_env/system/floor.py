@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wdmoe_env.interface import BoolArray, FloatArray, GateArray
+from wdmoe_env.arrays import BoolArray, FloatArray, GateArray
 from wdmoe_env.system.selection import by_expert
 
 MARGIN = 1e-6

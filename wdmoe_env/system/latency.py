@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from wdmoe_env.interface import FloatArray
+from wdmoe_env.arrays import FloatArray
 
 LN2 = float(np.log(2.0))
 

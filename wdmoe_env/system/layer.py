@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wdmoe_env.interface import FloatArray
+from wdmoe_env.arrays import FloatArray
 from wdmoe_env.system import metrics
 from wdmoe_env.system.compute import ComputeModel
 from wdmoe_env.system.latency import Radio, block_latency, communication_time, device_time

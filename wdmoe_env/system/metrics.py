@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from wdmoe_env.interface import FloatArray
+from wdmoe_env.arrays import FloatArray
 
 SCHEMA: Final[dict[str, type[np.generic]]] = {
     "latency": np.float64,

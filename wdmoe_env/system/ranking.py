@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from wdmoe_env.interface import BoolArray, GateArray
+from wdmoe_env.arrays import BoolArray, GateArray
 
 FEW: Final = 64
 """K times E up to which passes over the experts of all tokens at once find the K largest faster than `partition`."""

@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wdmoe_env.interface import BoolArray, FloatArray, GateArray, IntArray, Observation
+from wdmoe_env.arrays import BoolArray, FloatArray, GateArray, IntArray
 from wdmoe_env.system.ranking import largest
 
 Array = TypeVar("Array", bound=np.generic)
@@ -89,11 +89,6 @@ def top_k(gate_weights: GateArray, k: int) -> BoolArray:
     return largest(weights, k).swapaxes(1, 2)
 
 
-def routed(observation: Observation, k: int) -> BoolArray:
-    """Plain top-K routing of an observation, (N, J, E), taken over where the simulator has it."""
-    return top_k(observation.gate_weights, k) if observation.routed is None else observation.routed
-
-
 def plain_sums(gate_weights: GateArray, routed: BoolArray) -> PlainSums:
     """Sum up plain top-K routing, (N, J, E) each."""
     chosen = by_expert(routed)
@@ -105,13 +100,6 @@ def plain_sums(gate_weights: GateArray, routed: BoolArray) -> PlainSums:
     count = [(marked.astype(np.float32) @ ones) - others for marked in cheap]
     lost = [(kept * marked) @ ones for marked in cheap]
     return PlainSums(np.stack([tokens, kept @ ones, *count, *lost], axis=1, dtype=np.float64))
-
-
-def plain(observation: Observation, k: int) -> PlainSums:
-    """What plain top-K routing of an observation asks of each expert, taken over where the simulator has it."""
-    if observation.plain is not None:
-        return observation.plain
-    return plain_sums(observation.gate_weights, routed(observation, k))
 
 
 def by_price(

@@ -1,0 +1,1 @@
+"""Export of a trained policy as ONNX: `python train.py export --help`."""

@@ -1,0 +1,1 @@
+"""Files of training: run directories, tables, tensors, locks, and Weights & Biases."""

@@ -1,0 +1,55 @@
+"""What files of training say of the scenario and its encodings: read it back, and tell two apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agents.files.storage import StorageError
+from wdmoe_env.envs.codecs import action_codec
+from wdmoe_env.envs.features import FEATURES
+from wdmoe_env.scenario import Scenario, load_scenario, scenario_from
+
+
+def saved_scenario(data: Any, origin: str, read_files: bool = True) -> Scenario:
+    """Return the scenario that was saved as `model_dump(mode="json")`.
+
+    Without `read_files` the files that it names are not looked for: it is only compared.
+
+    Raises:
+        StorageError: it is not one of this version; names `origin` and the faults in one line.
+    """
+    try:
+        return scenario_from(data, read_files)
+    except ValueError as error:
+        faults = " ".join(str(error).split())
+        raise StorageError(f"{origin} does not fit this version of the project: {faults}") from error
+
+
+def encodings(bandwidth: str) -> dict[str, Any]:
+    """What the network's inputs and outputs mean in this version, for a scenario's way to split the band."""
+    scenario = load_scenario("paper", bandwidth=bandwidth)
+    (actions,) = action_codec("price", scenario).space.shape or ()
+    kinds = actions // scenario.num_devices
+    return {"action": "price", "action_kinds": kinds, "observation": "device", "features": list(FEATURES)}
+
+
+def scenario_difference(trained: Scenario, other: Scenario) -> str | None:
+    """The first setting in which two scenarios differ, in words; names and how actions are encoded do not count."""
+    ignored = {"name", "description", "bandwidth"}
+    return first_difference(trained.model_dump(exclude=ignored), other.model_dump(exclude=ignored), "")
+
+
+def first_difference(trained: Any, here: Any, place: str) -> str | None:
+    """The first place in which two trees of plain values differ, in words."""
+    if isinstance(trained, dict) and isinstance(here, dict):
+        for key in sorted(set(trained) | set(here)):
+            if found := first_difference(trained.get(key), here.get(key), f"{place}.{key}" if place else key):
+                return found
+        return None
+    if isinstance(trained, (list, tuple)) and isinstance(here, (list, tuple)):
+        pairs = enumerate(zip(trained, here, strict=False))
+        found = next((f for i, (one, two) in pairs if (f := first_difference(one, two, f"{place}[{i}]"))), None)
+        if found or len(trained) == len(here):
+            return found
+        return f"{place} had {len(trained)} entries, and has {len(here)} here"
+    return None if trained == here else f"{place} was {trained!r:.60}, and is {here!r:.60} here"

@@ -1,0 +1,101 @@
+"""Plan: what one training run is asked to do, and how `config.json` keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_args
+
+from agents.files.storage import StorageError
+from agents.files.tracking import WandbMode
+from agents.plan.compatibility import saved_scenario
+from agents.plan.hyperparameters import Algorithm, WarmStart, hyperparameters
+from agents.plan.memory import check_memory
+from wdmoe_env.scenario import Scenario
+
+MAX_STEPS, MAX_CELLS = 10**15, 2**20
+COUNTS = {
+    "timesteps": MAX_STEPS,
+    "num_envs": MAX_CELLS,
+    "evaluate_every": MAX_STEPS,
+    "evaluate_episodes": MAX_CELLS,
+    "checkpoint_every": MAX_STEPS,
+}
+"""The most that each may be."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one training run is asked to do.
+
+    Attributes:
+        algorithm: ppo or sac.
+        scenario: where it learns.
+        hyperparameters: all of them, resolved, see `agents.plan.hyperparameters.hyperparameters`.
+        timesteps: environment steps, all environments together.
+        num_envs: cells side by side.
+        seed: of the cells, the network's weights and the exploration.
+        wandb: where to log.
+        evaluate_every: steps between evaluations.
+        evaluate_episodes: validation episodes in each.
+        checkpoint_every: steps between checkpoints.
+        warm_start: what the actor imitates before it learns: nothing, or the baseline `price`.
+
+    Raises:
+        ValueError: a value is of the wrong type or out of range, too much memory is needed, or the warm start is
+            unknown.
+    """
+
+    algorithm: Algorithm
+    scenario: Scenario
+    hyperparameters: Mapping[str, Any]
+    timesteps: int
+    num_envs: int
+    seed: int
+    wandb: WandbMode
+    evaluate_every: int = 100_000
+    evaluate_episodes: int = 32
+    checkpoint_every: int = 250_000
+    warm_start: WarmStart = "none"
+
+    def __post_init__(self) -> None:
+        for name, most in COUNTS.items():
+            value, called = getattr(self, name), name.replace("_", "-")
+            if type(value) is not int or not 1 <= value <= most:
+                raise ValueError(f"{called} is {value!r:.60}, expected at least 1, a whole number up to {most:,}")
+        if type(self.seed) is not int or not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed!r:.60}, expected a whole number from 0 to {2**32 - 1}")
+        for called, value, known in (
+            ("wandb", self.wandb, get_args(WandbMode)),
+            ("warm-start", self.warm_start, get_args(WarmStart)),
+        ):
+            if value not in known:
+                raise ValueError(f"{called} is {value!r:.60}, expected one of {', '.join(known)}")
+        check_memory(self.algorithm, self.scenario, self.hyperparameters, self.num_envs)
+
+    def as_json(self) -> dict[str, Any]:
+        """Fit for config.json."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**plain, "scenario": self.scenario.model_dump(mode="json"), "hyperparameters": {**self.hyperparameters}}
+
+
+def plan_from(config: Mapping[str, Any], origin: Path) -> Plan:
+    """Return the plan that `config` was written for.
+
+    Raises:
+        StorageError: something is missing or broken; names `origin`.
+    """
+    if lacking := [field.name for field in fields(Plan) if field.name not in config]:
+        raise StorageError(f"{origin} lacks {lacking[0]!r}")
+    values = {field.name: config[field.name] for field in fields(Plan)}
+    values["scenario"] = saved_scenario(values["scenario"], str(origin))
+    try:
+        if not isinstance(given := values["hyperparameters"], dict):
+            raise ValueError(f"hyperparameters is {given!r:.60}, expected a mapping")
+        known = hyperparameters(values["algorithm"], values["scenario"].name, **given)
+        if lacking := sorted(set(known) - set(given)):
+            raise ValueError(f"hyperparameters lack {lacking[0]!r}")
+        return Plan(**values)
+    except (TypeError, ValueError) as error:
+        raise StorageError(f"{origin} is broken: {error}") from error

@@ -1,0 +1,1 @@
+"""Trained policies: load, keep, and ship them with the project."""

@@ -1,0 +1,157 @@
+"""TrainedPolicy: a learned policy as a `Policy`, and how it is saved and loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.policies import BasePolicy
+
+from agents.files.storage import StorageError, load_folder, save_folder
+from agents.files.tree import check_same_tree
+from agents.plan.compatibility import encodings, first_difference, saved_scenario, scenario_difference
+from agents.plan.hyperparameters import RANGES, Algorithm
+from agents.sb3.actor import Actor, actor_of
+from agents.sb3.policies import DevicePPOPolicy, DeviceSACPolicy
+from wdmoe_env.envs.codecs import ActionCodec, ObservationCodec, action_codec, observation_codec
+from wdmoe_env.files.provenance import versions
+from wdmoe_env.interface import Decision, Observation
+from wdmoe_env.scenario import Scenario, load_scenario
+
+BEST, STEM = "best", "policy"
+MAX_BYTES = 512 * 2**20
+"""Weights of the widest network that the hyperparameters allow take 270 MB; those of the default 0.1 MB."""
+POLICIES: dict[str, type[BasePolicy]] = {"ppo": DevicePPOPolicy, "sac": DeviceSACPolicy}
+
+
+class TrainedPolicy:
+    """A learned policy; it decides without exploring. Call `reset` first, which takes the weights of that moment.
+
+    It splits the band as it has learned to, whatever a scenario sets for price actions.
+
+    Args:
+        name: what tables call it.
+        network: decides. Its weights do not depend on the number of devices; its spaces may be those of another cell.
+        scenario: what it was trained in.
+        transfer: whether it may run in other scenarios than its own.
+
+    Attributes:
+        network: what decides, in torch; its `mean_action` takes tables of any number of devices.
+        scenario: what it was trained in. The files that it names were not read if the policy was loaded.
+    """
+
+    def __init__(self, name: str, network: BasePolicy, scenario: Scenario, transfer: bool = False) -> None:
+        self.name, self.scenario = name, scenario
+        self.network, self._transfer = network, transfer
+        self._actor: Actor | None = None
+        self._ready: tuple[Scenario, ActionCodec, ObservationCodec] | None = None
+
+    def reset(self, scenario: Scenario, num_envs: int) -> None:
+        """Get ready; a trained policy remembers nothing between steps.
+
+        Raises:
+            ValueError: the scenario is not the one it was trained in, and `transfer` is not set.
+        """
+        if not self._transfer and (difference := scenario_difference(self.scenario, scenario)):
+            raise ValueError(
+                f"policy {self.name!r} was trained in scenario {self.scenario.name!r}, not in this one: {difference}; "
+                "with transfer it runs all the same"
+            )
+        scenario = scenario.model_copy(update={"bandwidth": self.scenario.bandwidth})
+        if self._ready is None or self._ready[0] != scenario:
+            self._ready = scenario, action_codec("price", scenario), observation_codec("device", scenario)
+        self._actor = actor_of(self.network)
+
+    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The action for each row of an encoded (N, U, F) observation, (N, A), within [-1, 1].
+
+        Raises:
+            RuntimeError: `reset` was not called yet.
+        """
+        if self._actor is None:
+            raise RuntimeError("call reset() before the first decide()")
+        return np.clip(self._actor(observation), -1.0, 1.0)
+
+    def decide(self, observation: Observation) -> Decision:
+        """Encode, run the network, decode.
+
+        Raises:
+            RuntimeError: `reset` was not called yet.
+        """
+        if self._ready is None:
+            raise RuntimeError("call reset() before the first decide()")
+        _, actions, observations = self._ready
+        return actions.decode(self.act(observations.encode(observation)), observation)
+
+
+def save_policy(folder: Path, algorithm: Algorithm, network: BasePolicy, width: int, scenario: Scenario) -> None:
+    """Save what `load` needs; the folder is replaced as a whole."""
+    data = {
+        "algorithm": algorithm,
+        "width": width,
+        "scenario": scenario.model_dump(mode="json"),
+        "encodings": encodings(scenario.bandwidth),
+        "versions": versions(),
+    }
+    save_folder(folder, STEM, _weights(algorithm, network), data)
+
+
+def load(run_dir: str | Path, transfer: bool = False) -> TrainedPolicy:
+    """Load the best policy of a training run. Nothing in the files is executed, and no file is read that they name.
+
+    With `transfer` it runs in every scenario, with any number of devices.
+
+    Raises:
+        StorageError: there is no policy, or it is broken, or of another version; the message names the file.
+    """
+    path = Path(run_dir)
+    if not path.is_dir():
+        raise StorageError(f"{run_dir} is not a folder, expected the run directory of train.py")
+    return load_policy(path / BEST, path.resolve().name, transfer)
+
+
+def load_policy(folder: Path, name: str, transfer: bool = False) -> TrainedPolicy:
+    """Load what `save_policy` wrote to a folder; as `load`."""
+    tensors, data = load_folder(folder, STEM, MAX_BYTES)
+    file = folder / f"{STEM}.json"
+    algorithm = data.get("algorithm")
+    if not isinstance(algorithm, str) or algorithm not in POLICIES:
+        raise StorageError(f"{file}: algorithm is {algorithm!r:.60}, expected one of {', '.join(POLICIES)}")
+    scenario = saved_scenario(data.get("scenario"), str(file), read_files=False)
+    if difference := first_difference(data.get("encodings"), encodings(scenario.bandwidth), "encodings"):
+        raise StorageError(f"{file} does not fit this version of the project: {difference}")
+    width = _width(data, tensors, file)
+    # Weights do not depend on the cell. One of our own making reads no file, and is small.
+    network = _network(algorithm, width, load_scenario("paper", bandwidth=scenario.bandwidth))
+    try:
+        check_same_tree(tensors, _weights(algorithm, network), "policy")
+        network.load_state_dict(tensors, strict=False)
+    except (ValueError, RuntimeError) as error:
+        raise StorageError(f"{folder} does not fit this version of the project: {error}") from error
+    return TrainedPolicy(name, network, scenario, transfer)
+
+
+def _width(data: dict[str, Any], tensors: dict[str, torch.Tensor], file: Path) -> int:
+    """The width, checked before a network is built, so that one line cannot ask for gigabytes."""
+    width, (low, high) = data.get("width"), (int(limit) for limit in RANGES["width"])
+    if type(width) is not int or not low <= width <= high:
+        raise StorageError(f"{file}: width is {width!r:.60}, expected a whole number from {low} to {high}")
+    if (count := sum(tensor.numel() for tensor in tensors.values())) < width**2:
+        raise StorageError(f"{file}: width is {width}, but there are {count:,} weights, expected at least {width**2:,}")
+    return width
+
+
+def _weights(algorithm: str, network: BasePolicy) -> dict[str, torch.Tensor]:
+    """What deciding needs: all of PPO's policy, SAC's actor without its critics."""
+    prefix = "actor." if algorithm == "sac" else ""
+    return {name: tensor for name, tensor in network.state_dict().items() if name.startswith(prefix)}
+
+
+def _network(algorithm: str, width: int, scenario: Scenario) -> BasePolicy:
+    spaces = observation_codec("device", scenario).space, action_codec("price", scenario).space
+    network: Any = POLICIES[algorithm]
+    made: BasePolicy = network(*spaces, lambda _: 0.0, width=width)
+    return made

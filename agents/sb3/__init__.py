@@ -1,0 +1,1 @@
+"""Stable-Baselines3: networks, policies, the vectorised environment, and a learner's whole state."""

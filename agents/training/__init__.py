@@ -1,0 +1,1 @@
+"""Training: one run, several side by side, validation, and the tell-tale signs of divergence."""

@@ -1,0 +1,115 @@
+"""Several seeds of one plan: each is a run of its own, and all lie in one folder, which evaluation takes as one policy.
+
+seeds.json            what was asked for: a run's config.json, and the seeds
+seed-0/ seed-1/ …     the runs, see `agents.files.run_dir`; all are made before the first one starts
+logs/seed-0.log …     what their processes printed
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from agents.files.lock import locked
+from agents.files.run_dir import CONFIG, SEEDS, RunDir, read_config
+from agents.files.storage import StorageError
+from agents.plan.plan import Plan, plan_from
+from agents.training.one_run import check_scenario, configuration
+from agents.training.side_by_side import SideBySide, processes
+from agents.training.trainer import Trainer
+from wdmoe_env.scenario import Scenario
+
+MOST = 1000
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds that a text such as `4`, `0-4` or `0,2,5-7` names.
+
+    >>> parse_seeds("0,2,5-7")
+    [0, 2, 5, 6, 7]
+
+    Raises:
+        ValueError: it names none, one twice, or too many.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*(\d{1,10})(?:-(\d{1,10}))?\s*", part, re.ASCII)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if last < first:
+            raise ValueError(f"seeds is {text!r}, expected numbers and ranges such as 0-4 or 0,2,5-7")
+        if len(seeds) + last - first >= MOST:
+            raise ValueError(f"seeds is {text!r}, expected at most {MOST:,} of them")
+        seeds += range(first, last + 1)
+    if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
+        raise ValueError(f"seeds is {text!r}, which names {twice[0]} twice")
+    return seeds
+
+
+def start(plan: Plan, seeds: Sequence[int], path: Path, console: Console, jobs: int | None = None) -> int:
+    """Train a run for each seed in a new folder, at most `jobs` at once. Returns the process's exit status.
+
+    Raises:
+        StorageError: the folder is used already, or cannot be written.
+        ValueError: jobs is below 1, or a seed is out of range.
+    """
+    at_once, parent = processes(jobs), RunDir(path)
+    plans = [replace(plan, seed=seed) for seed in seeds]
+    parent.check_unused()
+    # Built once here, so that a plan that cannot be built starts no process and leaves no folder behind.
+    config = {**configuration(Trainer(plans[0], parent, console)), "seeds": list(seeds)}
+    parent.create(config, SEEDS)
+    return _train(path, config, plan, console, at_once)
+
+
+def is_set(path: Path) -> bool:
+    """Whether a folder holds the runs of several seeds."""
+    return (path / SEEDS).is_file()
+
+
+def resume(path: Path, console: Console, scenario: Scenario | None = None, jobs: int | None = None) -> int:
+    """Go on with all runs of a folder that are not finished; a scenario, if one is given, must be the runs' own.
+
+    Raises:
+        StorageError: seeds.json is broken, the scenario is another one, or the runs are being trained.
+        ValueError: jobs is below 1.
+    """
+    at_once, origin = processes(jobs), path / SEEDS
+    config = read_config(origin)
+    plan, seeds = plan_from(config, origin), config.get("seeds")
+    if not (isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds)):
+        raise StorageError(f"{origin} is broken: seeds is {seeds!r:.60}, expected a list of numbers")
+    check_scenario(plan, path, scenario)
+    return _train(path, config, plan, console, at_once)
+
+
+def _train(path: Path, config: Mapping[str, Any], plan: Plan, console: Console, jobs: int) -> int:
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    with locked(path / SEEDS):
+        runs = [_made(path, seed, config) for seed in config["seeds"]]
+        done = [run for run in runs if run.finished()]
+        for run in done:
+            say(f"{run.path} is already finished")
+        todo = [run for run in runs if run not in done]
+        say(f"training {len(todo)} of {len(runs)} seeds in {path}, at most {jobs} at once")
+        group = SideBySide(todo, path / "logs", jobs, plan.timesteps, console)
+        status = group.train()
+    finished = len(runs) - len(group.failed) - len(group.stopped)
+    failed = f"; failed: {', '.join(group.failed)}" if group.failed else ""
+    advice = f"; go on with: python train.py --resume {path}" if status else ""
+    say(f"{finished} of {len(runs)} seeds are finished{failed}{advice}")
+    return status
+
+
+def _made(path: Path, seed: int, config: Mapping[str, Any]) -> RunDir:
+    """The run of a seed, which stands before its first step where there was none."""
+    run = RunDir(path / f"seed-{seed}")
+    if not (run.path / CONFIG).exists():
+        run.create({**{name: value for name, value in config.items() if name != "seeds"}, "seed": seed})
+    return run

@@ -1,0 +1,1 @@
+"""Search for better hyperparameters: `python -m agents.tune --help`."""

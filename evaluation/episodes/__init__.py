@@ -1,0 +1,1 @@
+"""Who is compared in which episodes, and running them."""

@@ -1,0 +1,1 @@
+"""Estimates from episodes: bootstrap, intervals, improvement, bounds."""

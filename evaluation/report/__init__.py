@@ -1,0 +1,1 @@
+"""What an evaluation shows and writes: tables, plots, the report, `summary.json`."""

@@ -1,0 +1,1 @@
+"""The Gymnasium environments, both thin, and how observations and actions look as spaces."""

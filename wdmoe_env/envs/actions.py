@@ -1,0 +1,151 @@
+"""How a Decision looks as a Gymnasium space: decodings of actions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from wdmoe_env.allocation import allocate_for
+from wdmoe_env.arrays import BoolArray, FloatArray
+from wdmoe_env.interface import Decision, Observation, plain_routing
+from wdmoe_env.scenario import Scenario
+from wdmoe_env.system import selection
+from wdmoe_env.system.floor import keep_floor
+
+PRICE_MAX = 0.5
+"""At this price every expert but a token's best goes: only one weight of a softmax can exceed one half."""
+LOGIT_SCALE = 3.0
+"""A learned bandwidth logit of 1 outweighs one of -1 by exp(6) = 400; a residual one, which is not scaled, by 7."""
+SLACK = 1e-6
+"""Rounding that an action may lie outside its space by."""
+
+
+class NativeAction:
+    """Dict of `selection`, MultiBinary (J, E), and `bandwidth`, Box (U,) of shares of the band.
+
+    A token with too many experts keeps its K heaviest wanted ones; a token with none gets its best. Shares that sum
+    to more than 1 are scaled down to 1; a device with tokens and no band is in outage.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._k, self._band = scenario.model.top_k, scenario.radio.bandwidth_hz
+        self._shape = scenario.traffic.tokens, scenario.model.experts
+        self._devices = scenario.num_devices
+        self.space = spaces.Dict(
+            {
+                "selection": spaces.MultiBinary(self._shape),
+                "bandwidth": spaces.Box(0.0, 1.0, (self._devices,), np.float32),
+            }
+        )
+
+    def decode(self, action: Any, observation: Observation) -> Decision:
+        if not isinstance(action, Mapping) or set(action) != {"selection", "bandwidth"}:
+            raise ValueError(f"action is {action!r:.80}, expected a dict of 'selection' and 'bandwidth'")
+        num_envs = len(observation.layer)
+        wanted = _checked(action["selection"], "action['selection']", (num_envs, *self._shape), 0, 1)
+        if np.any(wanted != wanted.astype(bool)):
+            raise ValueError("action['selection'] holds values between 0 and 1, expected only 0 and 1")
+        share = _checked(action["bandwidth"], "action['bandwidth']", (num_envs, self._devices), 0, 1)
+        # In float32 the shares of a full band may sum to more than the band.
+        share = np.clip(share.astype(np.float64), 0.0, 1.0)
+        share = share / np.maximum(share.sum(axis=-1, keepdims=True), 1.0)
+        chosen = selection.repair(observation.gate_weights, wanted.astype(bool), self._k)
+        return Decision(chosen, share * self._band)
+
+
+class TokenAction:
+    """Flat Box [-1, 1]: a score for each token and expert, token by token, then a bandwidth logit for each device.
+
+    Each token keeps its at most K experts of largest positive score, or else the one of largest score. The band is
+    split among devices with tokens in proportion to exp(3 * logit).
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._k, self._band, self._compute = scenario.model.top_k, scenario.radio.bandwidth_hz, scenario.compute_model
+        self._shape = scenario.traffic.tokens, scenario.model.experts
+        self._scores = self._shape[0] * self._shape[1]
+        self.space = spaces.Box(-1.0, 1.0, (self._scores + scenario.num_devices,), np.float32)
+
+    def decode(self, action: Any, observation: Observation) -> Decision:
+        values = _checked(action, "action", (len(observation.layer), *self.space.shape), -1, 1)
+        chosen = selection.by_score(values[:, : self._scores].reshape(-1, *self._shape), self._k)
+        tokens = self._compute.per_device(selection.tokens_per_expert(chosen))
+        return Decision(chosen, split_by_logits(LOGIT_SCALE * values[:, self._scores :], tokens > 0, self._band))
+
+
+class PriceAction:
+    """Flat Box [-1, 1]: a price for each device, then a bandwidth logit for each unless the scenario allocates exactly.
+
+    Tokens use those at most K experts of largest `weight - price` that are worth the price of the device that hosts
+    them, or else the best one (`selection.by_price`). The price is `0.5 * ((a + 1) / 2) ** 2`, finer where prices are
+    low. Where this keeps less gate mass than the scenario's floor, tokens go back to plain routing until it is kept
+    (`floor.keep_floor`), so that no price action breaks the floor.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario, self._k, self._compute = scenario, scenario.model.top_k, scenario.compute_model
+        self._devices = scenario.num_devices
+        kinds = 1 if scenario.bandwidth == "optimal" else 2
+        self.space = spaces.Box(-1.0, 1.0, (self._devices * kinds,), np.float32)
+
+    def decode(self, action: Any, observation: Observation) -> Decision:
+        values = _checked(action, "action", (len(observation.layer), *self.space.shape), -1, 1)
+        return self.decide(*self.meaning(values), observation)
+
+    def meaning(self, action: Any) -> tuple[Any, Any]:
+        """Prices in units of gate weight and bandwidth logits that an action, (N, A), means: (N, U) each.
+
+        Arrays or tensors. There are no logits, (N, 0), where the scenario allocates exactly.
+        """
+        scale = LOGIT_SCALE if self._scenario.bandwidth == "learned" else 1.0
+        return PRICE_MAX * (0.5 * (action[:, : self._devices] + 1.0)) ** 2, scale * action[:, self._devices :]
+
+    def decide(self, price: FloatArray, logit: FloatArray, observation: Observation) -> Decision:
+        """The decision that (N, U) prices and logits bring, see `meaning`."""
+        chosen = self._select(price, observation)
+        return Decision(chosen, self._split(chosen, logit, observation))
+
+    def _select(self, price: FloatArray, observation: Observation) -> BoolArray:
+        weights, plain = observation.gate_weights, plain_routing(observation, self._k)
+        chosen = selection.by_price(weights, price, self._k, self._compute.host, candidates="all")
+        floor = self._scenario.reward.mass_floor
+        return keep_floor(weights, chosen, plain, self._compute.per_expert(price), floor)
+
+    def _split(self, chosen: BoolArray, logits: FloatArray, observation: Observation) -> FloatArray:
+        """The (N, U) split of the band, in the way that the scenario sets."""
+        band, way = self._scenario.radio.bandwidth_hz, self._scenario.bandwidth
+        if way == "learned":
+            tokens = self._compute.per_device(selection.tokens_per_expert(chosen))
+            return split_by_logits(logits, tokens > 0, band)
+        exact = allocate_for(chosen, observation, self._scenario)
+        return exact if way == "optimal" else split_by_logits(logits, exact, band)
+
+    @staticmethod
+    def encode(price: FloatArray) -> NDArray[np.float32]:
+        """The values that mean (N, U) prices, the first U of an action; prices above 0.5 become 1, its highest."""
+        return (2.0 * np.sqrt(np.clip(price, 0.0, PRICE_MAX) / PRICE_MAX) - 1.0).astype(np.float32)
+
+
+def split_by_logits(logits: FloatArray, base: FloatArray | BoolArray, band: float) -> FloatArray:
+    """Split the band in proportion to base * exp(logit): (N, U) Hz; devices whose base is 0 get nothing."""
+    share = np.exp(logits.astype(np.float64)) * base
+    return share * (band / share.sum(axis=-1, keepdims=True))
+
+
+def _checked(values: Any, name: str, shape: tuple[int, ...], low: float, high: float) -> NDArray[Any]:
+    """Return `values` as an array of floating-point numbers, or say what is wrong with them."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} has dtype {array.dtype}, expected numbers")
+    if array.shape[1:] == shape[1:] and len(array) != shape[0]:
+        raise ValueError(f"{name} is for {len(array)} environments, expected {shape[0]}")
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape[1:]}, expected {shape[1:]} (for {shape[0]} environments)")
+    # Written so that NaN fails it too.
+    if not (array.min() >= low - SLACK and array.max() <= high + SLACK):
+        raise ValueError(f"{name} spans {array.min()} to {array.max()}, expected numbers from {low} to {high}")
+    return array if array.dtype.kind == "f" else array.astype(np.float32)

@@ -1,0 +1,116 @@
+"""WDMoEEnv: the Gymnasium environment, a simulator with a batch of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from wdmoe_env.envs.codecs import ActionEncoding, ObservationEncoding, action_codec, observation_codec
+from wdmoe_env.gating.bank import Split
+from wdmoe_env.render import Renderer, Scene
+from wdmoe_env.scenario import Scenario, load_scenario
+from wdmoe_env.simulator.simulator import Simulator
+
+RENDER_MODES = ("rgb_array", "human")
+
+
+class WDMoEEnv(gym.Env[Any, Any]):
+    """One cell; a step decides one layer, an episode is the scenario's number of forward passes.
+
+    Args:
+        scenario: a preset's name, the path of a YAML file, or a Scenario.
+        action: `native`, `token` or `price`; see `wdmoe_env.envs.codecs`.
+        observation: `dict`, `flat` or `device`.
+        split: `train`, `validation` or `test`, which bank of gate weights to draw passes from.
+        overrides: scenario settings to replace, merged deeply.
+        render_mode: None, `rgb_array` or `human`.
+
+    >>> env = gym.make("WDMoE-v0", scenario="paper", action="price", observation="device")
+    >>> observation, info = env.reset(seed=0)
+    >>> observation.shape, env.action_space.shape
+    ((8, 39), (8,))
+    """
+
+    metadata = {  # noqa: RUF012 - Gymnasium declares it an instance attribute
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 4,
+    }
+
+    def __init__(
+        self,
+        scenario: str | Path | Scenario = "paper",
+        action: ActionEncoding = "price",
+        observation: ObservationEncoding = "device",
+        split: Split = "train",
+        overrides: dict[str, Any] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode is not None and render_mode not in RENDER_MODES:
+            raise ValueError(f"render_mode is {render_mode!r}, expected None, 'rgb_array' or 'human'")
+        self.scenario = load_scenario(scenario, **(overrides or {}))
+        self.simulator = Simulator(self.scenario, 1, split)
+        self.render_mode = render_mode
+        self._actions = action_codec(action, self.scenario)
+        self._observations = observation_codec(observation, self.scenario)
+        self.action_space, self.observation_space = self._actions.space, self._observations.space
+        self._renderer: Renderer | None = None
+        self._shown: Scene | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode. A seed fully determines it and all that follow until the next seed."""
+        super().reset(seed=seed)
+        observation = self._first(self._observations.encode(self.simulator.reset(seed)))
+        self._shown = None
+        if self.render_mode == "human":
+            self.render()
+        return observation, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Decide one layer. `info["metrics"]` holds `wdmoe_env.system.metrics.SCHEMA`."""
+        decision = self._actions.decode(_batch_of_one(action), self.simulator.observation)
+        before = None if self.render_mode is None else Scene.now(self.simulator)
+        outcome = self.simulator.step(decision)
+        if before is not None:
+            self._shown = before.after(decision, outcome)
+            if self.render_mode == "human":
+                self.render()
+        metrics = {name: values[0] for name, values in outcome.metrics.items()}
+        observation = self._first(self._observations.encode(outcome.observation))
+        return observation, float(outcome.reward[0]), False, bool(outcome.truncated[0]), {"metrics": metrics}
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """Draw the last step, or the cell as it is before the first one.
+
+        Returns:
+            An (H, W, 3) uint8 array with `rgb_array`; None with `human`, which shows a window, and without a mode.
+
+        Raises:
+            RuntimeError: `reset` was not called yet.
+            DependencyNotInstalled: matplotlib is missing.
+        """
+        if self.render_mode is None:
+            gym.logger.warn("render() does nothing: make the environment with render_mode='rgb_array' or 'human'")
+            return None
+        if self._renderer is None:
+            self._renderer = Renderer(window=self.render_mode == "human", fps=self.metadata["render_fps"])
+        return self._renderer.draw(self._shown or Scene.now(self.simulator))
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    @staticmethod
+    def _first(batch: Any) -> Any:
+        return {name: values[0] for name, values in batch.items()} if isinstance(batch, dict) else batch[0]
+
+
+def _batch_of_one(action: Any) -> Any:
+    if isinstance(action, dict):
+        return {name: np.asarray(value)[None] for name, value in action.items()}
+    return np.asarray(action)[None]

@@ -1,0 +1,1 @@
+"""Measured latencies: rows and tables of them, checks, import, the fit of rooflines, replay."""

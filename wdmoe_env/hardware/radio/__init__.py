@@ -1,0 +1,1 @@
+"""Recorded radio logs: traces, import, replay, and a generator of made-up ones."""

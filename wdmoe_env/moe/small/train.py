@@ -1,0 +1,107 @@
+"""Train a small mixture-of-experts language model on this machine's Python sources, and measure it on held-out files.
+
+Torch and transformers load when training starts, not for `--help`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from wdmoe_env.moe.small import corpus
+from wdmoe_env.moe.small.options import CHECKPOINT, FREE, RESULT, Options
+
+if TYPE_CHECKING:
+    from wdmoe_env.moe.small.loop import Run
+    from wdmoe_env.moe.small.trainer import Trainer
+
+
+def main(options: Options) -> int:
+    """Train, measure and print; returns the exit status: 0, or 130 or 143 where a signal stopped it.
+
+    Raises:
+        ValueError: an option, the folder, the checkpoint or the corpus is not as expected.
+        OSError: a file cannot be read or written.
+        ImportError: torch or transformers is not installed.
+    """
+    _check(options)
+    console = Console(stderr=True)
+    summary = corpus.summary(options.library)
+    trainer, run = _prepare(options, summary)
+    from wdmoe_env.moe.small.loop import train
+    from wdmoe_env.moe.small.report import finish
+
+    console.print(f"{summary.bytes['train']:,} bytes of {summary.files['train']} files to learn", highlight=False)
+    stopped = train(trainer, run, console)
+    if stopped == 0:
+        try:
+            finish(options, trainer, run, summary, console)
+        except KeyboardInterrupt:
+            stopped = 130
+    if stopped:
+        advice = f"stopped after {trainer.done} of {options.steps} updates; the same command with --resume goes on"
+        console.print(advice, soft_wrap=True, highlight=False, markup=False)
+    return stopped
+
+
+def _check(options: Options) -> None:
+    """Refuse what can be refused before anything loads or is written."""
+    for name, least in (("threads", 1), ("validate_every", 1), ("checkpoint_every", 1), ("ngram", 0)):
+        if (value := getattr(options, name)) < least:
+            raise ValueError(f"--{name.replace('_', '-')} {value}, expected a whole number >= {least}")
+    if (options.out / RESULT).exists():
+        raise ValueError(f"--out {options.out} holds a finished run, expected a new folder")
+    if not options.resume and options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+        raise ValueError(f"--out {options.out} is in use, expected a new folder, or --resume for a run stopped there")
+
+
+def _prepare(options: Options, summary: corpus.Summary) -> tuple[Trainer, Run]:
+    """The trainer and the run, at their start or where a checkpoint left them."""
+    import torch
+
+    from wdmoe_env.moe.small.loop import Run
+    from wdmoe_env.moe.small.model import Architecture
+    from wdmoe_env.moe.small.trainer import Plan, Trainer, load_checkpoint
+
+    torch.set_num_threads(options.threads)
+    # Sizes and settings that options and these classes share have the same names.
+    architecture, plan = Architecture(**_shared(options, Architecture)), Plan(**_shared(options, Plan))
+    path = options.out / CHECKPOINT
+    found = load_checkpoint(path) if options.resume else None
+    identity = {**_kept(options), "corpus": summary.sha256}
+    if found is not None:
+        _check_same(path, found["identity"], identity)
+    texts = [content for _, content in corpus.texts("train", options.library)]
+    trainer = Trainer(architecture, plan, texts)
+    validation = [content for _, content in corpus.texts("validation", options.library)]
+    run = Run(path, identity, validation, options.validate_every, options.checkpoint_every)
+    if found is not None:
+        trainer.restore(found["trainer"])
+        run.history, run.seconds = found["history"], found["seconds"]
+    options.out.mkdir(parents=True, exist_ok=True)
+    return trainer, run
+
+
+def _shared(options: Options, kind: type) -> dict[str, Any]:
+    """The options that a class of settings has fields for."""
+    names = {entry.name for entry in fields(kind)}
+    return {name: value for name, value in asdict(options).items() if name in names}
+
+
+def _kept(options: Options) -> dict[str, Any]:
+    """The options that a run keeps to, as plain values."""
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in asdict(options).items()
+        if name not in FREE
+    }
+
+
+def _check_same(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for name, value in wanted.items():
+        if found.get(name) != value:
+            what = "another corpus" if name == "corpus" else f"--{name.replace('_', '-')} {found.get(name)}"
+            raise ValueError(f"{path} was made with {what}, expected {value}: a run goes on as it was started")
