@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.measured import GOOD, HEADER, csv_table, expert, line
 
-from wdmoe_env.hardware import tables
+from wdmoe_env.files import tables
 from wdmoe_env.hardware.latency.measurement import COLUMNS, REQUIRED
 from wdmoe_env.hardware.latency.table import read_measurements, write_measurements
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from wdmoe_env.files.tables import Fault, read_rows, refuse, write_rows
 from wdmoe_env.hardware.latency.measurement import COLUMNS, REQUIRED, Measurement, significant
 from wdmoe_env.hardware.latency.plausible import implausible
-from wdmoe_env.hardware.tables import Fault, read_rows, refuse, write_rows
 
 TABLE = Path(__file__).with_name("measurements.csv")
 

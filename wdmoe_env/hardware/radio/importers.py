@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from wdmoe_env.files.tables import text_of
 from wdmoe_env.hardware.radio.traces import KINDS, Floats, Kind, RadioTrace
-from wdmoe_env.hardware.tables import text_of
 
 UCC_COLUMNS = {"snr_db": "SNR", "rsrp_dbm": "RSRP", "throughput_bit_s": "DL_bitrate"}
 UCC_UNIT = {"snr_db": 1.0, "rsrp_dbm": 1.0, "throughput_bit_s": 1e3}

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wdmoe_env.hardware.tables import Fault, read_rows, refuse, write_rows
+from wdmoe_env.files.tables import Fault, read_rows, refuse, write_rows
 
 Floats = NDArray[np.float64]
 Kind = Literal["snr_db", "rsrp_dbm", "throughput_bit_s"]
