@@ -74,8 +74,8 @@ def main(options: Options) -> int:
     """Run, and return the exit status."""
     console = Console(stderr=True)
     try:
-        from agents.files.storage import StorageError
         from agents.files.tracking import TrackingError
+        from wdmoe_env.files.safe import StorageError
 
         try:
             return _run(options, console)

@@ -33,7 +33,6 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import agents
-from agents.files.storage import StorageError
 from agents.plan.hyperparameters import hyperparameters
 from agents.policies.trained import TrainedPolicy
 from agents.sb3.build import build
@@ -44,6 +43,7 @@ from wdmoe_env import Scenario, Simulator, load_scenario
 from wdmoe_env.arrays import FloatArray, IntArray
 from wdmoe_env.envs.codecs import action_codec, observation_codec
 from wdmoe_env.envs.features import FEATURES
+from wdmoe_env.files.safe import StorageError
 
 ALL: Final = "all as they are"
 

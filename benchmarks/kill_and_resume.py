@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import agents
 from agents.files.run_dir import CONFIG, EVALUATIONS, METRICS, STEM, RunDir
-from agents.files.storage import load_folder
 from agents.files.table import numbers
 from agents.plan.plan import plan_from
+from wdmoe_env.files.tensors import load_folder
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SETTINGS: Final = {

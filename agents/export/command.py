@@ -11,11 +11,12 @@ import numpy as np
 import tyro
 
 from agents.export.features import feed
-from agents.files.storage import StorageError, write_bytes
 from agents.plan.compatibility import saved_scenario
 from agents.policies.trained import BEST, STEM, TrainedPolicy, load
 from agents.training.validation import VALIDATION_SEED
 from wdmoe_env.envs.codecs import PriceAction, observation_codec
+from wdmoe_env.files.atomic import write_bytes
+from wdmoe_env.files.safe import StorageError
 from wdmoe_env.simulator.simulator import Simulator
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from agents.files.storage import StorageError
+from wdmoe_env.files.safe import StorageError
 
 try:
     import fcntl

@@ -18,9 +18,10 @@ from typing import Any
 
 from torch import Tensor
 
-from agents.files.storage import StorageError, load_folder, save_folder, tidy, write_text
 from agents.files.table import append_row, count_rows, keep_rows, last_number, numbers
-from wdmoe_env.files.safe import read_json
+from wdmoe_env.files.atomic import write_text
+from wdmoe_env.files.safe import StorageError, read_json
+from wdmoe_env.files.tensors import load_folder, save_folder, tidy
 
 CONFIG, METRICS, EVALUATIONS = "config.json", "metrics.csv", "evaluations.csv"
 SEEDS = "seeds.json"

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agents.files.storage import StorageError, write_text
+from wdmoe_env.files.atomic import write_text
+from wdmoe_env.files.safe import StorageError
 
 TAIL = 1 << 16
 """Bytes in which the last row of a table surely lies."""

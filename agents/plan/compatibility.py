@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from agents.files.storage import StorageError
 from wdmoe_env.envs.codecs import action_codec
 from wdmoe_env.envs.features import FEATURES
+from wdmoe_env.files.safe import StorageError
 from wdmoe_env.scenario import Scenario, load_scenario, scenario_from
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from agents.files.storage import StorageError
 from agents.files.tracking import WandbMode
 from agents.plan.compatibility import saved_scenario
 from agents.plan.hyperparameters import Algorithm, WarmStart, hyperparameters
 from agents.plan.memory import check_memory
+from wdmoe_env.files.safe import StorageError
 from wdmoe_env.scenario import Scenario
 
 MAX_STEPS, MAX_CELLS = 10**15, 2**20

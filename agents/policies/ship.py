@@ -12,11 +12,12 @@ from typing import Annotated, Any
 import tyro
 
 from agents.files.run_dir import EVALUATIONS, RunDir
-from agents.files.storage import StorageError, load_folder, save_folder
 from agents.files.table import read_rows
 from agents.plan.compatibility import scenario_difference
 from agents.policies import shipped
 from agents.policies.trained import BEST, MAX_BYTES, STEM, load, load_policy
+from wdmoe_env.files.safe import StorageError
+from wdmoe_env.files.tensors import load_folder, save_folder
 from wdmoe_env.scenario import load_scenario, preset_names
 
 MAX_SHIPPED_BYTES = 250_000

@@ -10,14 +10,15 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 
-from agents.files.storage import StorageError, load_folder, save_folder
-from agents.files.tree import check_same_tree
 from agents.plan.compatibility import encodings, first_difference, saved_scenario, scenario_difference
 from agents.plan.hyperparameters import RANGES, Algorithm
 from agents.sb3.actor import Actor, actor_of
 from agents.sb3.policies import DevicePPOPolicy, DeviceSACPolicy
 from wdmoe_env.envs.codecs import ActionCodec, ObservationCodec, action_codec, observation_codec
 from wdmoe_env.files.provenance import versions
+from wdmoe_env.files.safe import StorageError
+from wdmoe_env.files.tensors import load_folder, save_folder
+from wdmoe_env.files.tree import check_same_tree
 from wdmoe_env.interface import Decision, Observation
 from wdmoe_env.scenario import Scenario, load_scenario
 

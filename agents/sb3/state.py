@@ -11,8 +11,8 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 
-from agents.files.tree import check_same_tree, flatten, unflatten
 from agents.sb3.vec_env import WDMoEVecEnv
+from wdmoe_env.files.tree import check_same_tree, flatten, unflatten
 
 BUFFER_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 GROWING = ("optimizers", "buffer")

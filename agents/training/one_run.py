@@ -11,12 +11,12 @@ from rich.console import Console
 
 from agents.files.lock import locked
 from agents.files.run_dir import CONFIG, RunDir
-from agents.files.storage import StorageError
 from agents.files.tracking import TrackingError
 from agents.plan.compatibility import scenario_difference
 from agents.plan.plan import Plan, plan_from
 from agents.training.trainer import Trainer
 from wdmoe_env.console.stop import Stop
+from wdmoe_env.files.safe import StorageError
 from wdmoe_env.scenario import Scenario
 
 

@@ -17,11 +17,11 @@ from rich.console import Console
 
 from agents.files.lock import locked
 from agents.files.run_dir import CONFIG, SEEDS, RunDir, read_config
-from agents.files.storage import StorageError
 from agents.plan.plan import Plan, plan_from
 from agents.training.one_run import check_scenario, configuration
 from agents.training.side_by_side import SideBySide, processes
 from agents.training.trainer import Trainer
+from wdmoe_env.files.safe import StorageError
 from wdmoe_env.scenario import Scenario
 
 MOST = 1000

@@ -13,9 +13,9 @@ from pathlib import Path
 from rich.console import Console
 
 from agents.files.run_dir import RunDir
-from agents.files.storage import StorageError
 from wdmoe_env.console.progress import ProgressRows, best_text
 from wdmoe_env.console.stop import Stop
+from wdmoe_env.files.safe import StorageError
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 POLL_S = 0.2

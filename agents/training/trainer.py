@@ -13,8 +13,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.files import tracking
 from agents.files.run_dir import EVALUATIONS, METRICS, RunDir
-from agents.files.storage import StorageError
-from agents.files.tree import check_same_tree, flatten, unflatten
 from agents.plan.compatibility import encodings, first_difference, saved_scenario, scenario_difference
 from agents.plan.plan import Plan
 from agents.policies.trained import BEST, TrainedPolicy, save_policy
@@ -27,6 +25,8 @@ from agents.warm_start.imitation import warm_start
 from wdmoe_env.console.progress import ProgressBar, best_text
 from wdmoe_env.console.stop import Stop
 from wdmoe_env.files.provenance import git_revision, versions
+from wdmoe_env.files.safe import StorageError
+from wdmoe_env.files.tree import check_same_tree, flatten, unflatten
 from wdmoe_env.simulator.simulator import Simulator
 
 

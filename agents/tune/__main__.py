@@ -53,7 +53,7 @@ def main(options: Options) -> int:
     """Search, retrain, and return the exit status."""
     console = Console(stderr=True)
     try:
-        from agents.files.storage import StorageError
+        from wdmoe_env.files.safe import StorageError
 
         try:
             return _run(options, console)

@@ -29,13 +29,13 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from agents.files.run_dir import RunDir
-from agents.files.storage import StorageError
 from agents.plan.compatibility import scenario_difference
 from agents.plan.plan import Plan, plan_from
 from agents.training.divergence import DivergedError
 from agents.training.trainer import Trainer
 from agents.tune.space import first_try, rounded, search_space
 from wdmoe_env.console.stop import Stop
+from wdmoe_env.files.safe import StorageError
 
 NAME, TASK = "tune", "plan"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)

@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from support.saved import DATA, TENSORS
 from support.shared_fixtures import tiny, tiny_file  # noqa: F401 - fixtures
 
-from agents.files.storage import save_folder
 from agents.plan.hyperparameters import hyperparameters
 from agents.plan.plan import Plan
 from agents.training import side_by_side, trainer
@@ -71,12 +69,6 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         monkeypatch.setattr(trainer.Trainer, "_chunk", chunk)
 
     return stop
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    save_folder(tmp_path / "best", "policy", TENSORS, DATA)
-    return tmp_path / "best"
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 
 from agents.files.run_dir import RunDir
-from agents.files.storage import load_folder
+from wdmoe_env.files.tensors import load_folder
 
 
 def table(path: Path) -> list[dict[str, str]]:

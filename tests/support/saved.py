@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from agents.files.storage import load_folder
+from wdmoe_env.files.tensors import load_folder
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2]), "c": torch.tensor(3.0)}
 DATA = {"name": "x", "list": [1, 2.5, None], "deep": {"third": 1 / 3}}

@@ -15,10 +15,10 @@ from support.run_files import assert_same_run, table, text
 
 import agents
 from agents.files.run_dir import RunDir
-from agents.files.storage import StorageError
 from agents.plan.plan import Plan
 from agents.training import one_run, trainer
 from wdmoe_env import load_scenario
+from wdmoe_env.files.safe import StorageError
 
 Make = Callable[..., Plan]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from agents.files.storage import StorageError
 from agents.files.table import append_row, count_rows, keep_rows, last_number, numbers
+from wdmoe_env.files.safe import StorageError
 
 
 def test_rows_and_new_columns(tmp_path: Path) -> None:

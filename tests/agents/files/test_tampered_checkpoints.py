@@ -11,9 +11,10 @@ import torch
 from rich.console import Console
 
 from agents.files.run_dir import RunDir
-from agents.files.storage import StorageError, load_folder, save_folder
 from agents.plan.plan import Plan
 from agents.training import one_run
+from wdmoe_env.files.safe import StorageError
+from wdmoe_env.files.tensors import load_folder, save_folder
 
 Make = Callable[..., Plan]
 
@@ -155,7 +156,7 @@ def test_sac_checkpoint_of_another_form(
 
 @pytest.mark.parametrize("name", ["policy.log_std", "simulator.arrays.cell.gain", "optimizers.policy.0.exp_avg"])
 def test_checkpoint_with_nan(finished: Path, tmp_path: Path, console: Console, name: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr("agents.files.storage._check_finite", lambda *_: None)
+    monkeypatch.setattr("wdmoe_env.files.tensors._check_finite", lambda *_: None)
     run, folder = tampered(finished, tmp_path, lambda t, d: t[f"state.{name}"].fill_(float("nan")))
     monkeypatch.undo()
     expected = f"{name} holds values that are not finite; delete .*there is no older one"

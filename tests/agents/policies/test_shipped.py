@@ -11,10 +11,11 @@ import tyro
 
 import agents
 from agents.files.run_dir import EVALUATIONS, RunDir
-from agents.files.storage import StorageError, load_folder
 from agents.policies import ship, shipped
 from agents.policies.trained import _network, save_policy
 from wdmoe_env import Policy, Scenario, Simulator, load_scenario
+from wdmoe_env.files.safe import StorageError
+from wdmoe_env.files.tensors import load_folder
 
 MakeRun = Callable[..., Path]
 

@@ -15,13 +15,14 @@ from support.replayed import replaying
 from support.replayed import table as table_of_boards
 
 import agents
-from agents.files.storage import StorageError, load_folder, save_folder
 from agents.plan.plan import Plan
 from agents.policies.trained import _network, save_policy
 from agents.sb3.build import build
 from agents.sb3.vec_env import WDMoEVecEnv
 from wdmoe_env import Policy, Scenario, Simulator, load_scenario
 from wdmoe_env.envs.codecs import observation_codec
+from wdmoe_env.files.safe import StorageError
+from wdmoe_env.files.tensors import load_folder, save_folder
 
 Make = Callable[..., Plan]
 

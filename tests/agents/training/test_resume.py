@@ -16,9 +16,9 @@ from support.replayed import table as table_of_boards
 from support.run_files import assert_same_run, table, text
 
 from agents.files.run_dir import RunDir
-from agents.files.storage import StorageError
 from agents.plan.plan import Plan
 from agents.training import one_run, trainer
+from wdmoe_env.files.safe import StorageError
 
 Make = Callable[..., Plan]
 

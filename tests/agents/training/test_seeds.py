@@ -19,10 +19,10 @@ from support.run_files import assert_same_run, text
 import train
 from agents.files.lock import locked
 from agents.files.run_dir import RunDir
-from agents.files.storage import StorageError
 from agents.plan.plan import Plan
 from agents.training import one_run, seeds
 from evaluation.episodes.contenders import find_contenders
+from wdmoe_env.files.safe import StorageError
 
 Make = Callable[..., Plan]
 Fake = Callable[[str], None]

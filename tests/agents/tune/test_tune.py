@@ -16,7 +16,6 @@ from optuna.trial import TrialState
 from rich.console import Console
 from support.run_files import table, text
 
-from agents.files.storage import StorageError
 from agents.plan.hyperparameters import hyperparameters
 from agents.plan.plan import Plan
 from agents.training import one_run, trainer
@@ -24,6 +23,7 @@ from agents.tune import __main__ as tune
 from agents.tune import space, study
 from agents.tune.retrain import StoppedError, comparison, retrain, snippet
 from agents.tune.study import best_of, search
+from wdmoe_env.files.safe import StorageError
 
 Make = Callable[..., Plan]
 TINY: dict[Any, dict[str, Any]] = {

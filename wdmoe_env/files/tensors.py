@@ -20,9 +20,8 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor
 
+from wdmoe_env.files.atomic import old_of, part_of, write_synced
 from wdmoe_env.files.safe import StorageError, read_file, read_json
-
-__all__ = ["StorageError", "load_folder", "save_folder", "tidy", "write_bytes", "write_text"]
 
 FORMAT = 1
 DTYPES = (torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool)
@@ -38,7 +37,7 @@ def save_folder(folder: Path, stem: str, tensors: Mapping[str, Tensor], data: Ma
         StorageError: a value is not finite, or the disk is full or not writable; `folder` is as it was.
     """
     _check_finite(tensors, f"could not save {folder}")
-    part, old = _part(folder), _old(folder)
+    part, old = part_of(folder), old_of(folder)
     blob = dump_tensors({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
     try:
         text = json.dumps({"format": FORMAT, "sha256": _digest(blob, data), **data}, indent=1, allow_nan=False)
@@ -47,8 +46,8 @@ def save_folder(folder: Path, stem: str, tensors: Mapping[str, Tensor], data: Ma
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        _write(part / f"{stem}.safetensors", blob)
-        _write(part / f"{stem}.json", text.encode())
+        write_synced(part / f"{stem}.safetensors", blob)
+        write_synced(part / f"{stem}.json", text.encode())
         if folder.exists():
             shutil.rmtree(old, ignore_errors=True)
             os.replace(folder, old)
@@ -98,37 +97,6 @@ def tidy(parent: Path) -> None:
         raise StorageError(f"{parent} cannot be tidied: {error}") from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or none."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, blob: bytes) -> None:
-    """Write a whole file or none."""
-    part = _part(path)
-    try:
-        _write(part, blob)
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
-
-
-def _old(path: Path) -> Path:
-    return path.with_name(f".{path.name}.old")
-
-
-def _write(path: Path, blob: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(blob)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _digest(blob: bytes, data: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(blob)
     digest.update(json.dumps(data, sort_keys=True).encode())
@@ -137,7 +105,7 @@ def _digest(blob: bytes, data: Mapping[str, Any]) -> str:
 
 def _current(folder: Path) -> Path:
     """The folder, or what it held before where only the first of two renames was done."""
-    return _old(folder) if not folder.exists() and _old(folder).exists() else folder
+    return old_of(folder) if not folder.exists() and old_of(folder).exists() else folder
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

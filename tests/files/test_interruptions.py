@@ -10,7 +10,8 @@ import pytest
 import torch
 from support.saved import DATA, TENSORS, assert_intact
 
-from agents.files.storage import StorageError, save_folder, tidy
+from wdmoe_env.files.safe import StorageError
+from wdmoe_env.files.tensors import save_folder, tidy
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.files.tree import check_same_tree, flatten, unflatten
+from wdmoe_env.files.tree import check_same_tree, flatten, unflatten
 
 
 def test_tree_round_trip() -> None:

@@ -12,8 +12,9 @@ import pytest
 import torch
 from support.saved import DATA, assert_intact
 
-from agents.files import storage
-from agents.files.storage import StorageError, load_folder, save_folder
+from wdmoe_env.files import tensors
+from wdmoe_env.files.safe import StorageError
+from wdmoe_env.files.tensors import load_folder, save_folder
 
 
 class Canary:
@@ -134,7 +135,7 @@ def test_values_that_are_not_finite(folder: Path, value: float) -> None:
     with pytest.raises(StorageError, match="a holds values that are not finite"):
         save_folder(folder, "policy", bad, DATA)
     assert_intact(folder)
-    seal(folder, storage.dump_tensors(bad))
+    seal(folder, tensors.dump_tensors(bad))
     with pytest.raises(StorageError, match=r"policy\.safetensors: a holds values that are not finite"):
         load_folder(folder, "policy", 2**20)
 
