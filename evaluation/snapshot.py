@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from evaluation.episodes.contenders import check_fit, find_contenders
 from evaluation.episodes.errors import EvaluationError
 from wdmoe_env import Policy, Scenario, Simulator, load_scenario
+from wdmoe_env.files.atomic import write_bytes
 from wdmoe_env.render import Renderer, Scene, save_gif
 
 
@@ -71,7 +73,9 @@ def draw(options: Options) -> None:
         else:
             from PIL import Image
 
-            Image.fromarray(frames[0]).save(options.out)
+            picture = io.BytesIO()
+            Image.fromarray(frames[0]).save(picture, format="PNG")
+            write_bytes(options.out, picture.getvalue())
     except OSError as error:
         raise EvaluationError(f"{options.out} cannot be written: {error.strerror}") from error
 

@@ -19,9 +19,9 @@ from typing import Any
 from torch import Tensor
 
 from agents.files.table import append_row, count_rows, keep_rows, last_number, numbers
-from wdmoe_env.files.atomic import write_text
+from wdmoe_env.files.atomic import tidy, write_text
 from wdmoe_env.files.safe import StorageError, read_json
-from wdmoe_env.files.tensors import load_folder, save_folder, tidy
+from wdmoe_env.files.tensors import load_folder, save_folder
 
 CONFIG, METRICS, EVALUATIONS = "config.json", "metrics.csv", "evaluations.csv"
 SEEDS = "seeds.json"
@@ -117,8 +117,7 @@ class RunDir:
         Raises:
             StorageError: it is broken; the message tells how to go on from the one before.
         """
-        for parent in (self.path, self.path / "checkpoints"):
-            tidy(parent)
+        self._tidy()
         found = self.checkpoints()
         if not found:
             return None
@@ -128,6 +127,13 @@ class RunDir:
             before = found[-2].name if len(found) > 1 else "the start, as there is no older one"
             advice = f"delete {found[-1]} to go on from {before}"
             raise StorageError(f"{error}; {advice}") from error
+
+    def _tidy(self) -> None:
+        for parent in (self.path, self.path / "checkpoints"):
+            try:
+                tidy(parent)
+            except OSError as error:
+                raise StorageError(f"{parent} cannot be tidied: {error}") from error
 
     def append(self, table: str, row: Mapping[str, Any]) -> None:
         """Append a row to a table; a StorageError leaves it as it was."""
@@ -153,4 +159,4 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _is_part(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(".json.part")
+    return path.name.startswith(".") and path.name.endswith(".part")

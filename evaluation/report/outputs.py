@@ -11,6 +11,7 @@ from evaluation.comparison import Comparison
 from evaluation.episodes.errors import EvaluationError
 from evaluation.report import html, plots, summary
 from evaluation.report.plots import Plot
+from wdmoe_env.files.atomic import write_bytes, write_text
 
 SUMMARY = "summary.json"
 EPISODES = "episodes.parquet"
@@ -43,9 +44,9 @@ def write(comparisons: Sequence[Comparison], made: summary.Summary, out: Path) -
         drawn = {comparison.scenario.name: plots.draw_all(comparison, out) for comparison in comparisons}
         table = io.BytesIO()
         summary.episode_table(comparisons).write_parquet(table)
-        summary.write_atomically(out / EPISODES, table.getvalue())
-        summary.write_atomically(out / REPORT, html.render(comparisons, drawn, made).encode())
-        summary.write_atomically(out / SUMMARY, f"{summary.dumps(made)}\n".encode())
+        write_bytes(out / EPISODES, table.getvalue())
+        write_text(out / REPORT, html.render(comparisons, drawn, made))
+        write_text(out / SUMMARY, f"{summary.dumps(made)}\n")
     except OSError as error:
         raise EvaluationError(f"cannot write the results to {out}: {error.strerror or error}") from error
     return drawn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+
+from wdmoe_env.files.atomic import write_bytes
 
 DPI = 130
 INK = "#24292f"
@@ -85,7 +88,9 @@ def new_plot(title: str, width: float = 7.6, height: float = 4.2) -> tuple[Figur
 
 def save(figure: Figure, path: Path) -> None:
     """Write the figure as a PNG."""
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
+    write_bytes(path, picture.getvalue())
 
 
 def separated(axis: Axis) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -75,20 +72,6 @@ def check_finite(value: Any, place: str = "summary") -> None:
 def dumps(summary: Summary) -> str:
     """The summary as JSON text."""
     return json.dumps(summary, indent=2, allow_nan=False)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a whole file or none: a reader never meets half of it, and a full disk leaves what was there before."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        # mkstemp makes files that only their owner may read.
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def episode_table(comparisons: Sequence[Comparison]) -> pl.DataFrame:

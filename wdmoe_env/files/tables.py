@@ -1,6 +1,7 @@
 """Read tables of plain cells from CSV and Parquet, and report every fault at once. Nothing in a file is executed."""
 
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from wdmoe_env.files.atomic import write_bytes, write_text
 
 MAX_FAULTS_SHOWN = 20
 _PARQUET_MAGIC = b"PAR1"
@@ -75,15 +78,17 @@ def text_of(path: Path) -> str:
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table as CSV, or as Parquet when the name ends so. None is an empty cell."""
+    """Write a table as CSV, or as Parquet when the name ends so, whole or not at all. None is an empty cell."""
     if path.suffix == ".parquet":
-        content = list(rows)
-        _polars().DataFrame({name: [row[i] for row in content] for i, name in enumerate(columns)}).write_parquet(path)
+        content, table = list(rows), io.BytesIO()
+        _polars().DataFrame({name: [row[i] for row in content] for i, name in enumerate(columns)}).write_parquet(table)
+        write_bytes(path, table.getvalue())
         return
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def _csv_rows(

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor
 
-from wdmoe_env.files.atomic import old_of, part_of, write_synced
+from wdmoe_env.files.atomic import old_of, write_folder
 from wdmoe_env.files.safe import StorageError, read_file, read_json
 
 FORMAT = 1
@@ -37,26 +35,14 @@ def save_folder(folder: Path, stem: str, tensors: Mapping[str, Tensor], data: Ma
         StorageError: a value is not finite, or the disk is full or not writable; `folder` is as it was.
     """
     _check_finite(tensors, f"could not save {folder}")
-    part, old = part_of(folder), old_of(folder)
     blob = dump_tensors({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
     try:
         text = json.dumps({"format": FORMAT, "sha256": _digest(blob, data), **data}, indent=1, allow_nan=False)
     except ValueError as error:
         raise StorageError(f"could not save {folder}: {error}") from error
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        write_synced(part / f"{stem}.safetensors", blob)
-        write_synced(part / f"{stem}.json", text.encode())
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(folder, old)
-        os.replace(part, folder)
-        shutil.rmtree(old, ignore_errors=True)
+        write_folder(folder, {f"{stem}.safetensors": blob, f"{stem}.json": text.encode()})
     except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
-        if old.exists() and not folder.exists():
-            os.replace(old, folder)
         raise StorageError(f"could not save {folder}: {error}; what was saved before is intact") from error
 
 
@@ -83,18 +69,6 @@ def load_folder(folder: Path, stem: str, most: int) -> tuple[dict[str, Tensor], 
             if _current(folder) == found and _identity(found) == before:
                 raise
     return _read(_current(folder), stem, most)
-
-
-def tidy(parent: Path) -> None:
-    """Clear what an interrupted save left in `parent`: finish or undo the replacement of a folder."""
-    try:
-        for old in parent.glob(".*.old"):
-            folder = parent / old.name.removeprefix(".").removesuffix(".old")
-            shutil.rmtree(old) if folder.exists() else os.replace(old, folder)
-        for part in parent.glob(".*.part"):
-            shutil.rmtree(part) if part.is_dir() else part.unlink()
-    except OSError as error:
-        raise StorageError(f"{parent} cannot be tidied: {error}") from error
 
 
 def _digest(blob: bytes, data: Mapping[str, Any]) -> str:

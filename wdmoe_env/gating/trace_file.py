@@ -7,7 +7,6 @@ Tensors: `gate_weights` (tokens, layers, experts) float16 or float32, the router
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+
+from wdmoe_env.files.atomic import replacing
 
 FORMAT: Final = "wdmoe-gate-trace"
 VERSION: Final = "1"
@@ -75,18 +76,12 @@ def write_trace(
     _, layers, experts = weights.shape
     sizes = {"format": FORMAT, "version": VERSION, "layers": str(layers), "experts": str(experts)}
     tensors = {"gate_weights": np.ascontiguousarray(weights), "document": np.ascontiguousarray(document)}
-    part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("wb") as file:
-            file.write(save(tensors, {**metadata, **sizes}))
-            file.flush()
-            os.fsync(file.fileno())
-        _checked(part)
-        os.replace(part, path)
+        with replacing(path) as part:
+            part.write_bytes(save(tensors, {**metadata, **sizes}))
+            _checked(part)
     except ValueError as error:
         raise ValueError(f"{path} was not written: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _checked(path: Path) -> Content:

@@ -1,11 +1,13 @@
 """Plots of fits and expert times; needs matplotlib, which loads only here."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wdmoe_env.files.atomic import write_bytes
 from wdmoe_env.hardware.boards.catalogue import Roofline
 from wdmoe_env.hardware.boards.expert import MIXTRAL_HIDDEN, MIXTRAL_INTERMEDIATE, expert_seconds
 from wdmoe_env.hardware.latency.fit import RooflineFit
@@ -25,7 +27,7 @@ def plot_fits(
     axes.plot([low, high], [low, high], color="0.3", linewidth=1)
     axes.set(xscale="log", yscale="log", xlabel="measured latency, ms", ylabel="fitted latency, ms")
     _finish(figure, axes)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def plot_experts(path: Path, entries: Sequence[tuple[str, str, Roofline]], weight_bits: float = 16.0) -> None:
@@ -44,7 +46,7 @@ def plot_experts(path: Path, entries: Sequence[tuple[str, str, Roofline]], weigh
     _finish(figure, axes)
     axes.set_xticks([1, 8, 64, 256, 512])
     axes.minorticks_off()
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def _finish(figure: Any, axes: Any) -> None:
@@ -59,6 +61,13 @@ def _finish(figure: Any, axes: Any) -> None:
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     figure.legend(fontsize=7, loc="outside right upper")
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Write an image file of the kind that its name ends in, PNG where it ends in none."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix.removeprefix(".") or "png", dpi=150)
+    write_bytes(path, picture.getvalue())
 
 
 def _figure() -> tuple[Any, Any]:

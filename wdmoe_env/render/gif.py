@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
+
+from wdmoe_env.files.atomic import write_bytes
 
 NEARLY_WHITE = 246
 
@@ -18,12 +21,13 @@ def save_gif(frames: Iterable[NDArray[np.uint8]], path: str | Path, fps: float =
 
     Args:
         frames: (H, W, 3) uint8 arrays, all of one size.
-        path: file to write.
+        path: file to write, whole or not at all.
         fps: frames a second, more than 0 and at most 50: viewers slow down anything faster.
 
     Raises:
         ValueError: there is no frame, a frame is no picture or of another size, or `fps` is out of range.
         DependencyNotInstalled: Pillow is missing.
+        OSError: the file cannot be written.
     """
     if not 0.0 < fps <= 50.0:
         raise ValueError(f"fps is {fps}, expected more than 0 and at most 50")
@@ -47,7 +51,9 @@ def save_gif(frames: Iterable[NDArray[np.uint8]], path: str | Path, fps: float =
     palette = Image.new("P", (1, 1))
     palette.putpalette(colours.ravel().tolist())
     first, *rest = (Image.fromarray(p).quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures)
-    first.save(path, format="GIF", save_all=True, append_images=rest, duration=round(1000.0 / fps), loop=0)
+    film = io.BytesIO()
+    first.save(film, format="GIF", save_all=True, append_images=rest, duration=round(1000.0 / fps), loop=0)
+    write_bytes(Path(path), film.getvalue())
     return Path(path)
 
 

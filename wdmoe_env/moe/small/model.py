@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
+
+from wdmoe_env.files.atomic import write_bytes
 
 SPECIALS = ("<pad>", "</s>", "<unk>")
 """Padding, end of text, unknown: the tokens before those of the 256 bytes, numbered as those of ByT5."""
@@ -115,12 +118,21 @@ def tokenizer(context: int) -> Any:
 def save(model: Any, folder: Path) -> None:
     """Write the model and its tokenizer, for `AutoModelForCausalLM` and `AutoTokenizer`.
 
-    Weights are written as bfloat16, which halves the file; the configuration asks to compute in float32.
+    Weights are written as bfloat16, which halves the file; the configuration asks to compute in float32. Each file is
+    written whole or not at all.
+
+    Raises:
+        OSError: the disk is full or not writable.
     """
     state = {name: value.detach().to(torch.bfloat16) for name, value in model.state_dict().items()}
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    model.save_pretrained(folder, state_dict=state)
-    tokenizer(model.config.max_position_embeddings).save_pretrained(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # What a killed process leaves of it, `tidy` clears.
+    with TemporaryDirectory(prefix=".", suffix=".part", dir=folder) as made:
+        model.save_pretrained(made, state_dict=state)
+        tokenizer(model.config.max_position_embeddings).save_pretrained(made)
+        for path in sorted(Path(made).iterdir()):
+            write_bytes(folder / path.name, path.read_bytes())
 
 
 def load(folder: Path) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from wdmoe_env.files.atomic import write_text
 from wdmoe_env.files.provenance import git_revision, versions
 from wdmoe_env.moe.small import bits, corpus
 from wdmoe_env.moe.small.model import load, save, score
@@ -59,7 +59,7 @@ def finish(options: Options, trainer: Trainer, run: Run, summary: corpus.Summary
         "corpus": summary.to_dict(),
         **_provenance(options),
     }
-    _write(options.out / RESULT, json.dumps(result, indent=1, allow_nan=False))
+    write_text(options.out / RESULT, json.dumps(result, indent=1, allow_nan=False) + "\n")
     run.path.unlink(missing_ok=True)
     show(found, result["model"], options.out)
 
@@ -103,10 +103,3 @@ def _provenance(options: Options) -> dict[str, Any]:
         "revision": git_revision(),
         "command": shlex.join([sys.executable, *sys.orig_argv[1:]]),
     }
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a whole file or none."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text + "\n", encoding="utf-8")
-    os.replace(part, path)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from wdmoe_env.files.atomic import write_bytes
 from wdmoe_env.moe.small import corpus
 
 
@@ -31,6 +32,6 @@ def main(options: Options) -> int:
     found = corpus.texts(options.part)
     options.out.mkdir(parents=True)
     for name, content in found:
-        (options.out / name.replace("/", "-")).write_bytes(content)
+        write_bytes(options.out / name.replace("/", "-"), content)
     print(f"{options.out}: {len(found)} files, {sum(len(content) for _, content in found):,} bytes")
     return 0
