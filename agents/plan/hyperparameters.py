@@ -6,7 +6,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-import yaml
+from wdmoe_env.files.yaml import read_yaml
 
 Algorithm = Literal["ppo", "sac"]
 FOLDER = Path(__file__).parents[1] / "hyperparameters"
@@ -46,7 +46,7 @@ def hyperparameters(
     """
     if algorithm not in get_args(Algorithm):
         raise ValueError(f"algo is {algorithm!r}, expected one of {', '.join(get_args(Algorithm))}")
-    table = yaml.safe_load((FOLDER / f"{algorithm}.yaml").read_text(encoding="utf-8"))
+    table = read_yaml(FOLDER / f"{algorithm}.yaml")
     known = table["default"]
     warm = {} if warm_start == "none" else table["warm_start"]
     settings = {**known, **table.get(scenario_name, {}), **warm, **overrides}

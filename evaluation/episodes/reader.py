@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.episodes.errors import EvaluationError
 from evaluation.episodes.reading import Reader
+from wdmoe_env.moe.contexts import read_text
 from wdmoe_env.moe.small.options import RESULT
 
 if TYPE_CHECKING:
@@ -53,13 +54,12 @@ _Documents = dict[str, tuple[str, str]]
 def _documents(files: list[str]) -> _Documents:
     found: _Documents = {}
     for file in files:
-        try:
-            content = Path(file).read_bytes()
-        except OSError as error:
-            raise EvaluationError(f"cannot read --text {file}: {error.strerror or error}") from error
         if file in found:
             raise EvaluationError(f"--text names {file} twice")
-        found[file] = Path(file).name, _decoded(file, content)
+        try:
+            found[file] = Path(file).name, read_text(Path(file))
+        except ValueError as error:
+            raise EvaluationError(str(error)) from error
     return found
 
 

@@ -16,14 +16,16 @@ class StorageError(Exception):
     """A save failed, or what should be loaded is missing, broken or foreign; the message says which and what to do."""
 
 
-def read_file(path: Path, most: int) -> bytes:
+def read_file(path: Path, most: int, links: bool = False) -> bytes:
     """The content of a regular file; nothing is read of a link, a pipe, a device or a file of more than `most` bytes.
+
+    With `links` a link is followed: for a file that somebody names on purpose.
 
     Raises:
         StorageError: it is missing, something else, or too large.
     """
     try:
-        status = path.lstat()
+        status = path.stat() if links else path.lstat()
         if not stat.S_ISREG(status.st_mode):
             raise StorageError(f"{path} is {_kind(status.st_mode)}, expected a regular file")
         if status.st_size > most:
@@ -32,6 +34,18 @@ def read_file(path: Path, most: int) -> bytes:
             return file.read(status.st_size)
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_text(path: Path, most: int) -> str:
+    """The UTF-8 text of a file that somebody names on purpose, also by a link.
+
+    Raises:
+        StorageError: it is missing, no regular file, too large, or no such text.
+    """
+    try:
+        return read_file(path, most, links=True).decode()
+    except UnicodeDecodeError as error:
+        raise StorageError(f"{path} is no UTF-8 text: byte {error.start} is {error.reason}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

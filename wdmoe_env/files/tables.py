@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wdmoe_env.files.atomic import write_bytes, write_text
+from wdmoe_env.files.safe import StorageError, read_file
 
 MAX_FAULTS_SHOWN = 20
+MAX_BYTES = 2**30
 _PARQUET_MAGIC = b"PAR1"
 _MIN_PARQUET_BYTES = 12
 _DECODE = """
@@ -64,7 +66,10 @@ def read_rows(
 
 def text_of(path: Path) -> str:
     """Text of a UTF-8 file, with or without byte order mark; ValueError says what it is instead."""
-    data = path.read_bytes()
+    try:
+        data = read_file(path, MAX_BYTES, links=True)
+    except StorageError as error:
+        raise ValueError(str(error)) from error
     kind = "a Python pickle, which is never loaded" if data[:1] == b"\x80" else "binary data"
     if data.startswith(_PARQUET_MAGIC):
         kind = "Parquet: name it .parquet"

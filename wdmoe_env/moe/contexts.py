@@ -8,6 +8,9 @@ from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any
 
+from wdmoe_env.files import safe
+from wdmoe_env.files.safe import StorageError
+
 MAX_TEXT_BYTES = 2**28
 
 
@@ -62,14 +65,10 @@ def read_text(file: Path) -> str:
     Raises:
         ValueError: it is none, missing or too large.
     """
-    if not file.is_file():
-        raise ValueError(f"--text {file} is no file")
-    if (size := file.stat().st_size) > MAX_TEXT_BYTES:
-        raise ValueError(f"--text {file} has {size:,} bytes, expected at most {MAX_TEXT_BYTES:,}")
     try:
-        return file.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--text {file} is no text in UTF-8: byte {error.start} is {error.reason}") from error
+        return safe.read_text(file, MAX_TEXT_BYTES)
+    except StorageError as error:
+        raise ValueError(f"--text {error}") from error
 
 
 def _start(tokenizer: Any) -> tuple[int, ...]:

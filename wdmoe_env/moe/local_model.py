@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from wdmoe_env.files.safe import StorageError, read_json
 
 Precision = Literal["float32", "stored"]
 LOCAL: Any = {"local_files_only": True, "trust_remote_code": False}
@@ -66,8 +67,9 @@ def load_tokenizer(folder: Path) -> Any:
 def _named_tokenizer(folder: Path) -> Any:
     """The class of the library that a folder names as its tokenizer's and that needs no vocabulary file, or None."""
     try:
-        name = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["tokenizer_class"]
-    except (OSError, ValueError, KeyError, TypeError):
+        # A folder of a download cache holds links.
+        name = read_json((folder / "tokenizer_config.json").resolve())["tokenizer_class"]
+    except (StorageError, KeyError):
         return None
     found = getattr(transformers, name, None) if isinstance(name, str) else None
     if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedTokenizer)):

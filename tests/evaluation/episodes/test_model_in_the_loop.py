@@ -165,7 +165,7 @@ def test_json_is_all_that_standard_output_gets(files: Path, tmp_path: Path, capf
         ({"model": "nope"}, "no model at --model nope: the folder does not exist"),
         ({"model": "{files}"}, "holds no config.json"),
         ({"model": "{files}/dense"}, "the llama model has no mixture-of-experts layers"),
-        ({"text": "nope.txt"}, "cannot read --text nope.txt: No such file"),
+        ({"text": "nope.txt"}, "--text nope.txt cannot be read: No such file"),
         ({"text": ""}, "--text is empty: expected files for the model to read"),
         ({"text": "{files}/0.txt,{files}/0.txt"}, "0.txt twice"),
         ({"text": "{files}/model/model.safetensors"}, "model.safetensors is no UTF-8 text: byte"),

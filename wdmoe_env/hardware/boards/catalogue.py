@@ -4,8 +4,9 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+
+from wdmoe_env.files.yaml import read_yaml
 
 CATALOGUE = Path(__file__).with_name("boards.yaml")
 
@@ -58,9 +59,7 @@ class Board(BaseModel):
 
 @cache
 def _catalogue() -> dict[str, Board]:
-    with CATALOGUE.open(encoding="utf-8") as file:
-        entries = yaml.safe_load(file)
-    return {name: Board(name=name, **entry) for name, entry in entries.items()}
+    return {name: Board(name=name, **entry) for name, entry in read_yaml(CATALOGUE).items()}
 
 
 def board_names() -> tuple[str, ...]:
