@@ -10,33 +10,24 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import contextlib
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from time import monotonic
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from evaluation.comparison import Comparison, compare, num_decisions
 from evaluation.episodes.contenders import Contender, check_fit, find_contenders
 from evaluation.episodes.errors import EvaluationError
 from evaluation.episodes.plan import Plan
 from evaluation.episodes.reader import find_reader
-from evaluation.episodes.reading import FEW_DOCUMENTS, Reader, Reading
-from evaluation.estimates.statistics import FEW_RUNS
-from evaluation.report import outputs, summary
-from evaluation.report.pair_table import build_pair_table
-from evaluation.report.table import build_table
+from evaluation.episodes.reading import Reader, Reading
+from evaluation.report import outputs, summary, terminal
 from evaluation.report.upload import WandbMode, upload
 from wdmoe_env import Scenario, Simulator, load_scenario
-
-MIN_WIDTH, MIN_WIDTH_READING = 120, 160
-FEW_EPISODES = 20
-REFRESH_S = 0.1
+from wdmoe_env.console.progress import counting
 
 
 @dataclass(frozen=True)
@@ -111,7 +102,7 @@ def evaluate(options: Options, command: str) -> summary.Summary:
     comparisons = _run(scenarios, contenders, plan, readings)
     made = summary.build(comparisons, plan, command, reader.facts if reader else None)
     plots = outputs.write(comparisons, made, out)
-    _show(comparisons, plan, out)
+    terminal.show(comparisons, plan, out)
     if options.wandb != "disabled":
         sync = upload(options.wandb, options.wandb_project, made, plots, out)
         print(f"sync to Weights & Biases: {sync}" if sync else "logged to Weights & Biases")
@@ -149,51 +140,16 @@ def _words(text: str) -> list[str]:
 def _run(
     scenarios: list[Scenario], contenders: list[Contender], plan: Plan, readings: list[Reading | None]
 ) -> list[Comparison]:
-    with _progress(sum(num_decisions(scenario, contenders, plan) for scenario in scenarios)) as tick:
+    total = sum(num_decisions(scenario, contenders, plan) for scenario in scenarios)
+    with counting(Console(stderr=True), total) as tick:
+
+        def ticks(scenario: Scenario) -> Callable[[str], None]:
+            return lambda policy: tick(f"{scenario.name}: {policy}")
+
         return [
-            compare(scenario, contenders, plan, partial(tick, scenario.name), reading)
+            compare(scenario, contenders, plan, ticks(scenario), reading)
             for scenario, reading in zip(scenarios, readings, strict=True)
         ]
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[str, str], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # A thread that refreshes the bar would disturb the timing of decisions.
-    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as progress:
-        task, shown = progress.add_task("starting", total=total), monotonic()
-
-        def tick(scenario: str, policy: str) -> None:
-            nonlocal shown
-            progress.update(task, advance=1, description=f"{scenario}: {policy}")
-            if monotonic() - shown > REFRESH_S:
-                progress.refresh()
-                shown = monotonic()
-
-        yield tick
-
-
-def _show(comparisons: list[Comparison], plan: Plan, out: Path) -> None:
-    console = Console(file=sys.stdout)
-    width = MIN_WIDTH if comparisons[0].reading is None else MIN_WIDTH_READING
-    console = console if console.is_terminal else Console(file=sys.stdout, width=width)
-    for comparison in comparisons:
-        console.print(build_table(comparison))
-        if (pairs := build_pair_table(comparison)) is not None:
-            console.print(pairs)
-        scenario = comparison.scenario
-        if plan.bound_steps and comparison.bound is None:
-            metric = scenario.reward.metric
-            print(f"{scenario.name}: no bound is known for reward.metric {metric!r}, so nothing is compared with one")
-        if (reading := comparison.reading) is not None and not reading.by_document:
-            few = f"{reading.documents} document{'s' * (reading.documents > 1)}"
-            print(f"warning: {scenario.name}: intervals speak for {few} alone; give at least {FEW_DOCUMENTS}")
-    if plan.episodes < FEW_EPISODES:
-        print(f"warning: intervals from {plan.episodes} episodes are too narrow; use at least {FEW_EPISODES}")
-    for name, runs in ((result.name, len(result.runs)) for result in comparisons[0].results):
-        if 1 < runs < FEW_RUNS:
-            print(f"warning: intervals from {runs} training runs of {name} are too narrow; use at least {FEW_RUNS}")
-    print(f"report: {out / outputs.REPORT}")
 
 
 if __name__ == "__main__":

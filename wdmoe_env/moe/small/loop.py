@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import log
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from wdmoe_env.console.progress import ProgressRows
+from wdmoe_env.console.stop import Stop
 from wdmoe_env.moe.small.model import losses, tokens
 from wdmoe_env.moe.small.trainer import Trainer, save_checkpoint
 
 LOOK = 65_536
 """About so many bytes of the validation texts are looked at."""
-SAY_EVERY_S = 60.0
-"""Seconds between lines, where there is no terminal to draw a bar in."""
+NAME = "training"
+"""What the progress bar says."""
 
 
 @dataclass
@@ -57,9 +55,10 @@ def train(trainer: Trainer, run: Run, console: Console) -> int:
     """Train to the end or until asked to stop, and save; returns 0, or the exit status that the signal asks for."""
     steps, recent = trainer.plan.steps, 0.0
     windows = _windows(run.validation, trainer.architecture.context)
-    with _listening() as asked, _Bar(console, steps) as bar:
-        bar.show(trainer.done, _note(run))
-        while trainer.done < steps and not asked:
+    with Stop().listening() as stop, ProgressRows(console, [NAME], steps, "updates") as rows:
+        rows.start(NAME, trainer.done)
+        rows.show(NAME, trainer.done, _note(run))
+        while trainer.done < steps and stop.reason is None:
             started = time.monotonic()
             bits = trainer.step()
             recent = 0.95 * recent + 0.05 * bits if recent else bits
@@ -70,9 +69,10 @@ def train(trainer: Trainer, run: Run, console: Console) -> int:
             run.seconds += time.monotonic() - started
             if trainer.done % run.checkpoint_every == 0 and trainer.done < steps:
                 run.save(trainer)
-            bar.show(trainer.done, _note(run, recent))
+            rows.show(NAME, trainer.done, _note(run, recent))
         run.save(trainer)
-    return 128 + signal.Signals[asked[0]] if asked else 0
+        rows.end(NAME, trainer.done, _note(run, recent))
+    return stop.status
 
 
 def _windows(texts: Sequence[bytes], context: int) -> torch.Tensor:
@@ -96,55 +96,3 @@ def _look(model: Any, windows: torch.Tensor) -> float:
 def _note(run: Run, recent: float = 0.0) -> str:
     parts = [f"{recent:.3f} bits/byte"] if recent else []
     return ", ".join(parts + [f"validation {run.history[-1]['validation']:.3f}" for _ in run.history[-1:]])
-
-
-class _Bar:
-    """A progress bar; a plain line now and then where the console is no terminal."""
-
-    def __init__(self, console: Console, steps: int) -> None:
-        columns = (
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
-        )
-        note = TextColumn("{task.fields[note]}")
-        # A step takes about half a second: the estimate looks back over some minutes.
-        self._progress = Progress(
-            *columns, note, console=console, disable=not console.is_terminal, speed_estimate_period=180
-        )
-        self._console, self._steps, self._said = console, steps, time.monotonic()
-        self._task: TaskID = self._progress.add_task("", total=steps, note="")
-
-    def show(self, done: int, note: str) -> None:
-        """Move the bar."""
-        self._progress.update(self._task, completed=done, note=note)
-        late = time.monotonic() - self._said > SAY_EVERY_S
-        if not self._console.is_terminal and (late or done == self._steps):
-            self._said = time.monotonic()
-            self._console.print(f"{done:,} of {self._steps:,} updates; {note}", highlight=False, soft_wrap=True)
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._progress.stop()
-
-
-@contextmanager
-def _listening() -> Iterator[list[str]]:
-    """A list that Ctrl-C and SIGTERM put their name in; a second one interrupts at once."""
-    asked: list[str] = []
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(signal.Signals(number).name)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
