@@ -210,11 +210,11 @@ def looking_ahead(scenario: Scenario, num_envs: int, horizon: int, futures: int 
         now, step = simulator.state(), simulator.steps
         tried = [candidate(simulator) for candidate in candidates]
         # The state holds the generator: without another one, the future is that which will come.
-        others = [np.random.default_rng([step, future, 1]).bit_generator.state for future in range(futures)]
+        others = [np.random.default_rng([step, future, 1]) for future in range(futures)]
         values = np.zeros((len(tried), num_envs))
-        for rng in others or [now["rng"]]:
+        for rng in others or [now.rng]:
             for index, decision in enumerate(tried):
-                simulator.restore({**now, "rng": rng})
+                simulator.restore(replace(now, rng=rng))
                 values[index] += value(simulator, decision)
         simulator.restore(now)
         best, cell = values.argmax(axis=0), np.arange(num_envs)

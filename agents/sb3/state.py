@@ -13,6 +13,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 
 from agents.sb3.vec_env import WDMoEVecEnv
 from wdmoe_env.files.tree import check_same_tree, flatten, unflatten
+from wdmoe_env.simulator.state import from_tree, to_tree
 
 BUFFER_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 GROWING = ("optimizers", "buffer")
@@ -31,7 +32,7 @@ def full_state(model: BaseAlgorithm, env: WDMoEVecEnv) -> dict[str, Any]:
         },
         "episode_starts": np.asarray(model._last_episode_starts),
         "random": _random_state(model),
-        "simulator": env.simulator.state(),
+        "simulator": to_tree(env.simulator.state()),
     }
     if isinstance(model, SAC):
         buffer = _buffer(model)
@@ -115,11 +116,10 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) 
 
 
 def _restore_cells(model: BaseAlgorithm, env: WDMoEVecEnv, state: dict[str, Any]) -> None:
-    simulator, starts = state["simulator"], state["episode_starts"]
-    arrays = {name: tensor.numpy() for name, tensor in simulator["arrays"].items()}
-    observation = env.simulator.restore({"arrays": arrays, "rng": simulator["rng"], "step": simulator["step"]})
+    simulator = env.simulator
+    observation = simulator.restore(from_tree(state["simulator"], simulator.state()))
     model._last_obs = env.observations.encode(observation)
-    model._last_episode_starts = starts.numpy()
+    model._last_episode_starts = state["episode_starts"].numpy()
 
 
 def _restore_buffer(buffer: ReplayBuffer, state: dict[str, Any]) -> None:

@@ -115,7 +115,7 @@ def _needs(simulator: Simulator, chosen: BoolArray) -> tuple[FloatArray, FloatAr
     scenario, gain = simulator.scenario, simulator.cell.gain
     per_expert = selection.tokens_per_expert(chosen)
     tokens = scenario.compute_model.per_device(per_expert)
-    computing = simulator.compute_replay.compute_time(per_expert, simulator.cell.load)
+    computing = simulator.compute_time(per_expert)
     exact = scenario.bandwidth == "residual"
     base = allocate_for(chosen, simulator.observation, scenario) if exact else (tokens > 0).astype(np.float64)
     reach = snr_bandwidth(gain[:, 0], gain[:, 1], scenario.radio_link)

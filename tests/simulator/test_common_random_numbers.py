@@ -57,7 +57,7 @@ def run(name, policy, steps):
     for _ in range(steps):
         met.append((simulator.observation.gate_weights.copy(), simulator.cell.gain.copy()))
         simulator.step(policy(simulator))
-    return met, simulator.state()["rng"]
+    return met, simulator.state().rng.bit_generator.state
 
 
 def plain(simulator):

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 from support.replayed import CALM, replaying, runs, table
-from support.toy import preset, random_decision
+from support.toy import preset, random_decision, same_rng
 
 import baselines
 from baselines import bound
 from wdmoe_env import Decision, Simulator, allocation
 from wdmoe_env.hardware.latency.table import write_measurements
+from wdmoe_env.simulator.compute_replay import ComputeReplay
 from wdmoe_env.system.latency import communication_time, snr_bandwidth
 
 WAYS = ("distribution", "sequence", "mixed")
@@ -49,13 +50,13 @@ def test_policies_on_one_seed_meet_the_same_draws(scenario):
     for simulator in (one, two):
         simulator.reset(7)
     for _ in range(scenario.steps_per_episode):
-        np.testing.assert_array_equal(one.compute_replay.expert_table(), two.compute_replay.expert_table())
+        np.testing.assert_array_equal(one.expert_table(), two.expert_table())
         one.step(random_decision(scenario, 3, rng))
         two.step(evenly(scenario, 3))
-    assert one.state()["rng"] == two.state()["rng"]
+    assert same_rng(one, two)
     for simulator in (one, two):
         simulator.reset()
-    np.testing.assert_array_equal(one.compute_replay.expert_table(), two.compute_replay.expert_table())
+    np.testing.assert_array_equal(one.expert_table(), two.expert_table())
 
 
 def test_seeds_layers_and_environments_differ(scenario):
@@ -63,9 +64,9 @@ def test_seeds_layers_and_environments_differ(scenario):
     tables = []
     for seed in (0, 1):
         simulator.reset(seed)
-        tables.append(simulator.compute_replay.expert_table()[-1])
+        tables.append(simulator.expert_table()[-1])
         simulator.step(evenly(scenario, 2))
-        tables.append(simulator.compute_replay.expert_table()[-1])
+        tables.append(simulator.expert_table()[-1])
     met = np.reshape(tables, (8, -1))
     assert len(np.unique(met, axis=0)) == 8
 
@@ -80,7 +81,7 @@ def test_a_restored_simulator_goes_on_exactly(scenario):
         np.testing.assert_array_equal(simulator.step(decision).reward, other.step(decision).reward)
         simulator.step(evenly(scenario, 2))
         other.step(evenly(scenario, 2))
-    np.testing.assert_array_equal(simulator.compute_replay.expert_table(), other.compute_replay.expert_table())
+    np.testing.assert_array_equal(simulator.expert_table(), other.expert_table())
 
 
 def test_a_device_takes_the_times_of_its_experts_one_after_the_other(scenario):
@@ -88,7 +89,7 @@ def test_a_device_takes_the_times_of_its_experts_one_after_the_other(scenario):
     simulator.reset(0)
     for _ in range(4):
         decision, load = random_decision(scenario, 4, rng), simulator.cell.load.copy()
-        tokens, seconds = decision.selection.sum(axis=1), simulator.compute_replay.expert_table()
+        tokens, seconds = decision.selection.sum(axis=1), simulator.expert_table()
         taken = np.take_along_axis(seconds, tokens[None], axis=0)[0]
         expected = np.zeros_like(load)
         for expert, device in enumerate(scenario.hosts):
@@ -105,7 +106,7 @@ def test_formulas_stay_exact_among_measured_devices(path):
     plain = 2
     token_s = scenario.model.expert_flops / 1e12
     for _ in range(2):
-        seconds = simulator.compute_replay.expert_table()[:, :, plain]
+        seconds = simulator.expert_table()[:, :, plain]
         np.testing.assert_allclose(seconds, np.arange(7.0)[:, None] * np.full(2, token_s), rtol=1e-12)
         simulator.step(evenly(scenario, 2))
 
@@ -158,14 +159,14 @@ def test_policies_know_the_median_and_only_oracles_the_draw(scenario):
     share = scenario.traffic.tokens * scenario.model.top_k / scenario.model.experts
     middle = np.median((true.fixed_s + share * true.token_s)[:, -1])
     assert middle == pytest.approx(known.fixed_s[-1] + share * known.token_s[-1], rel=0.25)
-    assert Simulator(preset("paper")).compute_replay.measured is False
+    assert ComputeReplay(preset("paper"), 1).measured is False
 
 
 def test_the_lower_model_is_never_above_what_happens(scenario):
     simulator = Simulator(scenario, 8)
     simulator.reset(0)
     for _ in range(4):
-        seconds, model = simulator.compute_replay.expert_table()[1:], simulator.true_observation().compute
+        seconds, model = simulator.expert_table()[1:], simulator.true_observation().compute
         tokens = np.arange(1.0, len(seconds) + 1.0)[:, None, None]
         lower = (model.fixed_s + tokens * model.token_s)[:, :, scenario.hosts]
         assert (lower <= seconds * HOLDS).all()

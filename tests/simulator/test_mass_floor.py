@@ -29,7 +29,7 @@ def judge(simulator, price):
 
     def outcome(picked, split):
         routing = selection.routing(observation.gate_weights, picked)
-        computation = simulator.compute_replay.compute_time(routing.tokens, simulator.cell.load)
+        computation = simulator.compute_time(routing.tokens)
         times = layer_times(compute.per_device(routing.tokens), computation, split, reach, scenario.radio_link)
         return routing.mass.sum(axis=-1), metrics.wlr(routing.mass, times.latency)
 

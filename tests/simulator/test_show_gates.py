@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from support.toy import preset, random_decision, toy
+from support.toy import preset, random_decision, same_rng, toy
 
 import baselines
 from wdmoe_env import Observation, Scenario, Simulator
@@ -41,7 +41,7 @@ def test_the_banks_own_weights_change_nothing(scenario: Scenario) -> None:
         one, other = plain.step(decision), shown.step(decision)
         for name, values in one.metrics.items():
             np.testing.assert_array_equal(values, other.metrics[name], err_msg=name)
-    assert plain.state()["rng"] == shown.state()["rng"]
+    assert same_rng(plain, shown)
 
 
 def test_everything_follows_from_the_weights_that_are_shown() -> None:

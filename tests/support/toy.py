@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from wdmoe_env import Decision, Scenario, load_scenario
+from wdmoe_env import Decision, Scenario, Simulator, load_scenario
 
 LINEAR = {"kind": "linear", "flops_per_s": 1e12}
 ROOFLINE = {"kind": "roofline", "peak_flops": 5e12, "memory_bandwidth": 1e11, "launch_s": 1e-4}
@@ -50,3 +50,8 @@ def random_decision(scenario: Scenario, num_envs: int, rng: np.random.Generator)
     split = rng.dirichlet(np.ones(scenario.num_devices), size=num_envs)
     split *= rng.choice([0.0, 1.0], size=split.shape, p=[0.1, 0.9])
     return Decision(rank < wanted, split * scenario.radio.bandwidth_hz)
+
+
+def same_rng(one: Simulator, other: Simulator) -> bool:
+    """Whether both will draw the same random numbers."""
+    return one.state().rng.bit_generator.state == other.state().rng.bit_generator.state

@@ -70,7 +70,7 @@ class Scene:
             load=np.array(simulator.cell.load[0]),
             gate_weights=seen.gate_weights[0],
             routed=routed[0],
-            expert_s=simulator.compute_replay.expert_table()[:, 0],
+            expert_s=simulator.expert_table()[:, 0],
         )
 
     def after(self, decision: Decision, outcome: Outcome) -> Scene:

@@ -1,41 +1,23 @@
-"""Cell: the devices' positions, channels and loads, for N environments, and how time changes them."""
+"""How cells begin, and how time changes them: pure functions of a state, noise and seconds."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-from wdmoe_env.arrays import FloatArray
-from wdmoe_env.hardware.radio.replay import RadioReplay
+from wdmoe_env.arrays import ComplexArray, FloatArray
 from wdmoe_env.scenario import Scenario
+from wdmoe_env.simulator.noise import CellNoise, CellStart
+from wdmoe_env.simulator.state import CellState, TraceState
 from wdmoe_env.system import channel
 
 MAX_LOAD = 0.95
 NEWEST = 0.3
 """Weight of the newest estimate in the running mean of the channel's estimates."""
 LEAST_GAIN = 1e-30
-TRACE_STATE = ("stretch", "clock")
-"""State of a cell with recorded gains, beside that of every cell."""
 
 
-class Cell:
-    """Batched physical state. Every step draws the same number of variates, whatever the policies do.
-
-    Attributes:
-        position: (N, U) complex, m; the base station is at 0.
-        gain: (N, 2, U) true power gains, downlink first.
-        known_gain: (N, 2, U) gains as the base station knows them.
-        average_gain: (N, 2, U) geometric running mean of the known gains, or just these where they are the true ones.
-        load: (N, U) share of compute that is taken.
-        stretch, clock: with recorded gains: (N, U) stretch that a device replays, and seconds since its start.
-    """
-
-    STATE: tuple[str, ...] = (
-        *("position", "velocity", "sight", "shadow", "scatter", "background", "heat"),
-        *("gain", "known_gain", "average_gain", "load"),
-    )
+class CellDynamics:
+    """How the N cells of a scenario begin and go on; nothing in here changes."""
 
     def __init__(self, scenario: Scenario, num_envs: int) -> None:
         self._channel, self._load = scenario.channel, scenario.load
@@ -43,165 +25,125 @@ class Cell:
         self._shape = (num_envs, scenario.num_devices)
         speeds = [group.speed_m_s for group in scenario.device_groups]
         self._speed = np.array([speed.low for speed in speeds]), np.array([speed.high for speed in speeds])
-        self._moves = bool(self._speed[1].any())
-        self._shadows = self._channel.shadowing.std_db > 0
-        self._fades = self._channel.fading.kind != "none"
         self._throttles = self._load.thermal_slowdown > 0 and self._load.thermal_threshold < 1
-        self._rows = self._plan_noise()
-        if self._replay is not None:
-            self.STATE = (*Cell.STATE, *TRACE_STATE)
-        for name in self.STATE:
-            setattr(self, name, np.zeros(0))
 
-    position: FloatArray
-    velocity: FloatArray
-    sight: FloatArray
-    shadow: FloatArray
-    scatter: FloatArray
-    background: FloatArray
-    heat: FloatArray
-    gain: FloatArray
-    known_gain: FloatArray
-    average_gain: FloatArray
-    load: FloatArray
-    stretch: NDArray[np.int64]
-    clock: FloatArray
+    def start(self, drawn: CellStart) -> CellState:
+        """Fresh positions, channels and loads; the base station has just sounded every channel."""
+        distance, angle, speed, heading, sight, warmth = drawn.uniform
+        ring, (slow, fast), warm = self._channel.distance_m, self._speed, self._load.initial_heat
+        shadow, scatter, background = self._first(drawn.noise)
+        position = (ring.low + (ring.high - ring.low) * distance) * np.exp(2j * np.pi * angle)
+        velocity = (slow + (fast - slow) * speed) * np.exp(2j * np.pi * heading)
+        heat = warm.low + (warm.high - warm.low) * warmth
+        trace = self._begin_traces(drawn.trace)
+        path_gain = self._path_gain(position, sight, shadow, trace)
+        gain = path_gain * channel.fading_gain(scatter, self._channel.fading)
+        known, load = self._estimate(gain, drawn.noise), self._all_work(background, heat)
+        return CellState(
+            *(position, velocity, sight, shadow, scatter, background, heat),
+            *(path_gain, gain, known, known, load, trace),
+        )
 
-    def _plan_noise(self) -> dict[str, slice]:
-        """Rows of the noise block that each process uses; only the scenario decides which there are."""
-        wanted = {
-            "scatter": 4 * self._channel.fading.diversity * self._fades,
-            "shadow": self._shadows,
-            "turn": self._moves,
-            "background": self._load.std > 0,
-            "csi": 2 * (self._channel.csi_error_db > 0),
-        }
-        rows, start = {}, 0
-        for name, count in wanted.items():
-            rows[name] = slice(start, start + int(count))
-            start += int(count)
-        return rows
-
-    def _noise(self, rng: np.random.Generator) -> FloatArray:
-        return rng.standard_normal((self._shape[0], self._rows["csi"].stop, self._shape[1]))
-
-    def reset(self, rng: np.random.Generator) -> None:
-        """Draw fresh positions, channels and loads; the base station has just sounded every channel."""
-        drawn = rng.random((self._shape[0], 6, self._shape[1]))
-        distance, angle, speed, heading, sight, heat = np.moveaxis(drawn, 1, 0)
-        noise = self._noise(rng)
-        reach = self._channel.distance_m
-        self.position = (reach.low + (reach.high - reach.low) * distance) * np.exp(2j * np.pi * angle)
-        slow, fast = self._speed
-        self.velocity = (slow + (fast - slow) * speed) * np.exp(2j * np.pi * heading)
-        self.sight = sight
-        self.shadow = np.zeros(self._shape)
-        if self._shadows:
-            self.shadow = self._channel.shadowing.std_db * noise[:, self._rows["shadow"]][:, 0]
-        self.scatter = self._scatter_noise(noise)
-        self.background = noise[:, self._rows["background"]][:, 0] if self._load.std > 0 else np.zeros(self._shape)
-        start = self._load.initial_heat
-        self.heat = start.low + (start.high - start.low) * heat
-        if self._replay is not None:
-            self._begin_traces(self._replay, rng.random((2, *self._shape)))
-        self._update_path()
-        self._update(noise)
-        self.known_gain = self.average_gain = self._estimate(self.gain, noise)
-
-    def advance(self, rng: np.random.Generator, elapsed_s: FloatArray, busy_s: FloatArray) -> None:
-        """Let (N,) seconds pass, in which each device computed for (N, U) seconds."""
-        noise, before, other = self._noise(rng), self.gain, self._other_work()
+    def advance(self, state: CellState, noise: CellNoise, elapsed_s: FloatArray, busy_s: FloatArray) -> CellState:
+        """The state after (N,) seconds, in which each device computed for (N, U) seconds."""
         elapsed = elapsed_s[:, None]
-        if self._moves:
-            self._move(noise, elapsed)
-        if self._replay is not None:
-            self.clock = self.clock + elapsed
-        if self._moves or self._replay is not None:
-            self._update_path()
-        if self._fades:
-            self._fade(noise, elapsed)
-        if self._load.std > 0:
-            decay = np.exp(-elapsed / self._load.time_constant_s)
-            fresh = noise[:, self._rows["background"]][:, 0]
-            self.background = decay * self.background + np.sqrt(1.0 - np.square(decay)) * fresh
-        if self._throttles:
-            decay = np.exp(-elapsed / self._load.thermal_time_constant_s)
-            busy = np.minimum(busy_s / np.maximum(elapsed, 1e-12) + other, 1.0)
-            self.heat = decay * self.heat + (1.0 - decay) * busy
-        self._update(noise)
-        self.known_gain = self._estimate(before if self._channel.csi_delay_steps else self.gain, noise)
-        self.average_gain = self._next_average() if self._channel.uncertain else self.known_gain
-
-    def _scatter_noise(self, noise: FloatArray) -> FloatArray:
-        """(N, link, real parts then imaginary parts of all branches, U)."""
-        shape = self._shape[0], 2, 2 * self._channel.fading.diversity, self._shape[1]
-        return noise[:, self._rows["scatter"]].reshape(shape) if self._fades else np.zeros(shape)
-
-    def _move(self, noise: FloatArray, elapsed: FloatArray) -> None:
-        turn = noise[:, self._rows["turn"]][:, 0]
-        before = self.position
-        self.position, self.velocity = channel.move(before, self.velocity, turn, elapsed, self._channel)
-        if self._shadows:
-            fresh = noise[:, self._rows["shadow"]][:, 0]
-            moved = np.abs(self.position - before)
-            self.shadow = channel.next_shadow(self.shadow, fresh, moved, self._channel.shadowing)
-
-    def _fade(self, noise: FloatArray, elapsed: FloatArray) -> None:
-        fresh = self._scatter_noise(noise)
-        if self._channel.fading.evolution == "block":
-            self.scatter = fresh
-            return
-        correlation = channel.doppler_correlation(np.abs(self.velocity), self._carrier_ghz, elapsed)
-        self.scatter = channel.next_scatter(self.scatter, fresh, correlation[:, None, None, :])
-
-    def _begin_traces(self, replay: RadioReplay, drawn: FloatArray) -> None:
-        """Give each device a file and a place in it, from (2, N, U) uniform numbers."""
-        turns = np.broadcast_to(np.arange(self._shape[1]) % replay.num_files, self._shape)
-        own = self._channel.trace is not None and self._channel.trace.assignment == "drawn"
-        file = (drawn[0] * replay.num_files).astype(np.int64) if own else turns
-        self.stretch, self.clock = replay.begin(file, drawn[1])
-
-    def _update_path(self) -> None:
-        if self._replay is not None:
-            self._path_gain = self._replay.at(self.stretch, self.clock)
-            return
-        loss = channel.path_loss_db(np.abs(self.position), self._carrier_ghz, self._channel.path_loss, self.sight)
-        self._path_gain = np.power(10.0, -0.1 * (loss + self.shadow))[:, None, :]
+        position, velocity, shadow = self._move(state, noise, elapsed)
+        trace, path_gain = state.trace, state.path_gain
+        if trace is not None:
+            trace = TraceState(trace.stretch, trace.clock + elapsed)
+        if noise.turn is not None or trace is not None:
+            path_gain = self._path_gain(position, state.sight, shadow, trace)
+        scatter = self._fade(state.scatter, noise, velocity, elapsed)
+        background, heat = self._next_background(state, noise, elapsed), self._next_heat(state, elapsed, busy_s)
+        gain = path_gain * channel.fading_gain(scatter, self._channel.fading)
+        known = self._estimate(state.gain if self._channel.csi_delay_steps else gain, noise)
+        average = _next_average(state.average_gain, known) if self._channel.uncertain else known
+        return CellState(
+            *(position, velocity, state.sight, shadow, scatter, background, heat),
+            *(path_gain, gain, known, average, self._all_work(background, heat), trace),
+        )
 
     @property
-    def path_gain(self) -> FloatArray:
-        """True power gains but for the fading, downlink first: (N, 2, U), or (N, 1, U) where both links share them."""
-        return self._path_gain
+    def stretches(self) -> int:
+        """Stretches of recorded gains that there are."""
+        return 0 if self._replay is None else len(self._replay.start)
 
-    def _update(self, noise: FloatArray) -> None:
-        self.gain = self._path_gain * channel.fading_gain(self.scatter, self._channel.fading)
-        load = self._other_work()
-        if self._throttles:
-            over = (self.heat - self._load.thermal_threshold) / (1.0 - self._load.thermal_threshold)
-            load = 1.0 - (1.0 - np.minimum(load, MAX_LOAD)) * (
-                1.0 - self._load.thermal_slowdown * np.clip(over, 0.0, 1.0)
-            )
-        self.load = np.minimum(load, MAX_LOAD)
+    def _first(self, noise: CellNoise) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Shadowing, scattered amplitudes and other work that episodes begin with; 0 without such a process."""
+        cells, devices = self._shape
+        nothing, scatter = np.zeros(self._shape), noise.scatter
+        if scatter is None:
+            scatter = np.zeros((cells, 2, 2 * self._channel.fading.diversity, devices))
+        shadow = nothing if noise.shadow is None else self._channel.shadowing.std_db * noise.shadow
+        return shadow, scatter, nothing if noise.background is None else noise.background
 
-    def _other_work(self) -> FloatArray:
+    def _begin_traces(self, drawn: FloatArray | None) -> TraceState | None:
+        """Give each device a file and a place in it, from (2, N, U) uniform numbers."""
+        if drawn is None or self._replay is None:
+            return None
+        files = self._replay.num_files
+        own = self._channel.trace is not None and self._channel.trace.assignment == "drawn"
+        turns = np.broadcast_to(np.arange(self._shape[1]) % files, self._shape)
+        return TraceState(*self._replay.begin((drawn[0] * files).astype(np.int64) if own else turns, drawn[1]))
+
+    def _move(
+        self, state: CellState, noise: CellNoise, elapsed: FloatArray
+    ) -> tuple[ComplexArray, ComplexArray, FloatArray]:
+        """Position, velocity and shadowing after the (N, 1) seconds that have passed."""
+        before, shadow = state.position, state.shadow
+        if noise.turn is None:
+            return before, state.velocity, shadow
+        position, velocity = channel.move(before, state.velocity, noise.turn, elapsed, self._channel)
+        if noise.shadow is not None:
+            shadow = channel.next_shadow(shadow, noise.shadow, np.abs(position - before), self._channel.shadowing)
+        return position, velocity, shadow
+
+    def _fade(self, scatter: FloatArray, noise: CellNoise, velocity: ComplexArray, elapsed: FloatArray) -> FloatArray:
+        if noise.scatter is None:
+            return scatter
+        if self._channel.fading.evolution == "block":
+            return noise.scatter
+        correlation = channel.doppler_correlation(np.abs(velocity), self._carrier_ghz, elapsed)
+        return channel.next_scatter(scatter, noise.scatter, correlation[:, None, None, :])
+
+    def _path_gain(
+        self, position: ComplexArray, sight: FloatArray, shadow: FloatArray, trace: TraceState | None
+    ) -> FloatArray:
+        if trace is not None and self._replay is not None:
+            return self._replay.at(trace.stretch, trace.clock)
+        loss = channel.path_loss_db(np.abs(position), self._carrier_ghz, self._channel.path_loss, sight)
+        return np.power(10.0, -0.1 * (loss + shadow))[:, None, :]
+
+    def _estimate(self, gain: FloatArray, noise: CellNoise) -> FloatArray:
+        return gain if noise.csi is None else gain * np.power(10.0, 0.1 * self._channel.csi_error_db * noise.csi)
+
+    def _next_background(self, state: CellState, noise: CellNoise, elapsed: FloatArray) -> FloatArray:
+        if noise.background is None:
+            return state.background
+        decay = np.exp(-elapsed / self._load.time_constant_s)
+        return decay * state.background + np.sqrt(1.0 - np.square(decay)) * noise.background
+
+    def _next_heat(self, state: CellState, elapsed: FloatArray, busy_s: FloatArray) -> FloatArray:
+        if not self._throttles:
+            return state.heat
+        decay = np.exp(-elapsed / self._load.thermal_time_constant_s)
+        busy = np.minimum(busy_s / np.maximum(elapsed, 1e-12) + self._other_work(state.background), 1.0)
+        return decay * state.heat + (1.0 - decay) * busy
+
+    def _other_work(self, background: FloatArray) -> FloatArray:
         """Share of compute that work other than experts takes, (N, U)."""
-        return np.minimum(np.maximum(self._load.mean + self._load.std * self.background, 0.0), MAX_LOAD)
+        return np.minimum(np.maximum(self._load.mean + self._load.std * background, 0.0), MAX_LOAD)
 
-    def _estimate(self, gain: FloatArray, noise: FloatArray) -> FloatArray:
-        if self._channel.csi_error_db == 0:
-            return gain
-        return gain * np.power(10.0, 0.1 * self._channel.csi_error_db * noise[:, self._rows["csi"]])
+    def _all_work(self, background: FloatArray, heat: FloatArray) -> FloatArray:
+        """The same with what throttling takes, (N, U)."""
+        load = self._other_work(background)
+        if not self._throttles:
+            return load
+        over = (heat - self._load.thermal_threshold) / (1.0 - self._load.thermal_threshold)
+        left = 1.0 - self._load.thermal_slowdown * np.clip(over, 0.0, 1.0)
+        return np.minimum(1.0 - (1.0 - load) * left, MAX_LOAD)
 
-    def _next_average(self) -> FloatArray:
-        before, now = np.maximum(self.average_gain, LEAST_GAIN), np.maximum(self.known_gain, LEAST_GAIN)
-        return before * np.power(now / before, NEWEST)
 
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Everything that the future depends on, by name."""
-        return {name: getattr(self, name).copy() for name in self.STATE}
-
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Put back what `state` returned."""
-        for name in self.STATE:
-            setattr(self, name, np.array(state[name]))
-        self._update_path()
+def _next_average(average: FloatArray, known: FloatArray) -> FloatArray:
+    before, now = np.maximum(average, LEAST_GAIN), np.maximum(known, LEAST_GAIN)
+    return before * np.power(now / before, NEWEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -11,15 +12,16 @@ from numpy.typing import NDArray
 from wdmoe_env import allocation
 from wdmoe_env.arrays import FloatArray, GateArray
 from wdmoe_env.gating.bank import Split, gate_bank
-from wdmoe_env.gating.shown import show
+from wdmoe_env.gating.external import check_gates
 from wdmoe_env.interface import Decision, Observation, Outcome, plain_sums
 from wdmoe_env.scenario import Scenario
-from wdmoe_env.simulator.cell import Cell
-from wdmoe_env.simulator.compute_replay import ComputeReplay
 from wdmoe_env.simulator.decision_check import check_form, check_values
+from wdmoe_env.simulator.dynamics import Dynamics
+from wdmoe_env.simulator.state import CellState, SimulatorState, freeze, with_own_rng
+from wdmoe_env.simulator.step_metrics import step_metrics
 from wdmoe_env.system import metrics, selection
 from wdmoe_env.system.latency import snr_bandwidth
-from wdmoe_env.system.layer import LayerTimes, layer_times, weight_to_latency
+from wdmoe_env.system.layer import LayerTimes, layer_times
 from wdmoe_env.system.selection import PlainSums, Routing
 
 
@@ -47,32 +49,44 @@ class Simulator:
         if num_envs < 1:
             raise ValueError(f"num_envs is {num_envs}, expected at least 1")
         self.scenario, self.num_envs, self.split = scenario, num_envs, split
-        self.cell, self.compute_replay = Cell(scenario, num_envs), ComputeReplay(scenario, num_envs)
         self._bank = gate_bank(scenario.gating, scenario.model, scenario.traffic.tokens, split)
+        self._dynamics = Dynamics(scenario, num_envs, self._bank.passes)
         self._radio, self._compute = scenario.radio_link, scenario.compute_model
-        shape = (num_envs, scenario.num_devices)
         self._uniform = allocation.uniform(scenario, num_envs)
-        self._last_device_time = np.zeros(shape)
-        self._passes = np.zeros(num_envs, dtype=np.int64)
-        self._step = 0
-        self._rng = np.random.default_rng()
+        self._state: SimulatorState | None = None
         self._observation: Observation | None = None
         self._plain: tuple[Observation, tuple[Routing, LayerTimes, FloatArray]] | None = None
 
     @property
+    def _now(self) -> SimulatorState:
+        if self._state is None:
+            raise RuntimeError("call reset() before the first step()")
+        return self._state
+
+    @property
+    def cell(self) -> CellState:
+        """The cells as they truly are now; read-only.
+
+        Raises:
+            RuntimeError: `reset` was not called yet. So do all that tell of now.
+        """
+        return self._now.cell
+
+    @property
     def passes(self) -> NDArray[np.int64]:
         """(N,) row of the gate bank's forward passes that each environment replays now."""
-        return self._passes
+        return self._now.passes
+
+    @property
+    def steps(self) -> int:
+        """Steps since the episodes began."""
+        return self._now.step
 
     @property
     def observation(self) -> Observation:
-        """What is known now.
-
-        Raises:
-            RuntimeError: `reset` was not called yet.
-        """
+        """What is known now."""
         if self._observation is None:
-            raise RuntimeError("call reset() before the first step()")
+            self._observation = self._look(self._now)
         return self._observation
 
     def true_observation(self) -> Observation:
@@ -81,28 +95,25 @@ class Simulator:
         For oracles and bounds: what is observed may be stale or noisy, what happens follows from these gains, and of
         measured devices it takes no less than `Observation.compute` says.
         """
-        compute = self.compute_replay.lower_model() if self.compute_replay.measured else None
+        compute = self._dynamics.replay.lower_model(self._now.compute) if self._dynamics.replay.measured else None
         known = self.observation
         downlink, uplink = self.cell.gain[:, 0], self.cell.gain[:, 1]
         seen = replace(known, gain_dl=downlink, gain_ul=uplink, compute=compute)
         seen = replace(seen, average_gain_dl=downlink, average_gain_ul=uplink)
-        _freeze(seen)
-        return seen
+        return freeze(seen)
 
-    @property
-    def steps(self) -> int:
-        """Steps since the episodes began."""
-        return self._step
+    def expert_table(self) -> FloatArray:
+        """Seconds that each expert takes in this layer for 0 to J tokens, on an idle device: (J + 1, N, E)."""
+        return self._dynamics.replay.expert_table(self._now.compute)
+
+    def compute_time(self, tokens_per_expert: FloatArray) -> FloatArray:
+        """Seconds that each device computes in this layer: (N, U), from (N, E) token counts."""
+        return self._dynamics.replay.compute_time(self._now.compute, tokens_per_expert, self.cell.load)
 
     def reset(self, seed: int | None = None) -> Observation:
         """Start new episodes in all environments; a seed fully determines them, None goes on from the last state."""
-        if seed is not None:
-            self._rng = np.random.default_rng(seed)
-        self.cell.reset(self._rng)
-        self.compute_replay.reset(self._rng)
-        self._last_device_time = np.zeros_like(self._last_device_time)
-        self._step = 0
-        return self._next_layer()
+        goes_on = seed is None and self._state is not None
+        return self._enter(self._dynamics.start(self._now.rng if goes_on else np.random.default_rng(seed)))
 
     def show_gates(self, gate_weights: GateArray) -> Observation:
         """Put a real router's weights in the place of the bank's, for the layer that is decided next and no other.
@@ -118,10 +129,9 @@ class Simulator:
             RuntimeError: `reset` was not called yet.
         """
         known = self.observation
-        shown = show(gate_weights, known.gate_weights.shape, self.scenario.model.top_k)
-        seen = replace(known, gate_weights=shown.weights, routed=shown.routed, plain=shown.plain)
-        _freeze(seen)
-        self._observation = seen
+        given = check_gates(gate_weights, known.gate_weights.shape, self.scenario.model.top_k)
+        seen = replace(known, gate_weights=given.weights, routed=given.routed, plain=given.plain)
+        self._observation = freeze(seen)
         return seen
 
     def step(self, decision: Decision) -> Outcome:
@@ -132,9 +142,9 @@ class Simulator:
             RuntimeError: `reset` was not called yet.
         """
         times, values = self._run(decision)
-        self._advance(times)
-        truncated = np.full(self.num_envs, self._step >= self.scenario.steps_per_episode)
-        return Outcome(self._next_layer(), values["reward"], truncated, values)
+        observation = self._enter(self._dynamics.advance(self._now, times))
+        truncated = np.full(self.num_envs, self.steps >= self.scenario.steps_per_episode)
+        return Outcome(observation, values["reward"], truncated, values)
 
     def preview(self, decision: Decision) -> dict[str, NDArray[Any]]:
         """The metrics that `step` would bring for this decision; nothing happens, and nothing is drawn.
@@ -161,7 +171,7 @@ class Simulator:
         check_values(decision, routing, self.scenario)
         plain, plain_times, reach = self._plain_layer()
         times = self._times(routing, decision.bandwidth, reach)
-        return times, self._judge(routing, times, plain, plain_times)
+        return times, step_metrics((routing, times), (plain, plain_times), self.scenario)
 
     def _plain_layer(self) -> tuple[Routing, LayerTimes, FloatArray]:
         """Plain top-K routing with equal shares, its times, and the true reach: worked out once for each layer."""
@@ -173,34 +183,8 @@ class Simulator:
         return known[1]
 
     def _times(self, routing: Routing, bandwidth: FloatArray, reach: FloatArray) -> LayerTimes:
-        computation = self.compute_replay.compute_time(routing.tokens, self.cell.load)
+        computation = self.compute_time(routing.tokens)
         return layer_times(self._compute.per_device(routing.tokens), computation, bandwidth, reach, self._radio)
-
-    def _row(self) -> NDArray[np.int64]:
-        layers = self.scenario.model.layers
-        return self._passes * layers + self._step % layers
-
-    def _next_layer(self) -> Observation:
-        if self._step % self.scenario.model.layers == 0:
-            self._passes = self._rng.integers(self._bank.passes, size=self.num_envs)
-        return self._look()
-
-    def _look(self) -> Observation:
-        row = self._row()
-        self._observation = Observation(
-            gain_dl=self.cell.known_gain[:, 0],
-            gain_ul=self.cell.known_gain[:, 1],
-            average_gain_dl=self.cell.average_gain[:, 0],
-            average_gain_ul=self.cell.average_gain[:, 1],
-            gate_weights=self._bank.weights[row].swapaxes(1, 2),
-            load=self.cell.load,
-            last_device_time=self._last_device_time,
-            layer=np.full(self.num_envs, self._step % self.scenario.model.layers),
-            routed=self._bank.routed[row].swapaxes(1, 2),
-            plain=PlainSums(self._bank.plain.table[row]),
-        )
-        _freeze(self._observation)
-        return self._observation
 
     def _plain_routing(self, observation: Observation) -> Routing:
         """What plain top-K routing asks of the experts in this layer; every token uses K of them."""
@@ -208,68 +192,52 @@ class Simulator:
         sums = plain_sums(observation, k)
         return Routing(sums.tokens, sums.mass, sums.mass / k, k, k)
 
-    def _judge(
-        self, routing: Routing, times: LayerTimes, plain: Routing, plain_times: LayerTimes
-    ) -> dict[str, NDArray[Any]]:
-        setting, tokens = self.scenario.reward, self.scenario.traffic.tokens
-        ratios = {
-            name: weight_to_latency(name, routing, times, self._compute, tokens)
-            for name in ("wlr", "wlr_token", "wlr_device")
-        }
-        reference: FloatArray | float = 1.0
-        if setting.normalize == "top-k":
-            reference = weight_to_latency(setting.metric, plain, plain_times, self._compute, tokens)
-        retained = metrics.retained_mass(routing.mass, plain.mass.sum(axis=-1))
-        return {
-            "latency": times.latency,
-            "latency_top_k": plain_times.latency,
-            **ratios,
-            "retained_mass": retained,
-            "experts_per_token": routing.tokens.sum(axis=-1) / tokens,
-            "reward": metrics.reward(ratios[setting.metric], reference, retained, setting.mass_floor, setting.penalty),
-            "bottleneck": metrics.bottleneck(times.device),
-        }
+    def _enter(self, state: SimulatorState) -> Observation:
+        """Be in a state from now on, and return what is known in it."""
+        self._state, self._observation = freeze(state), None
+        return self.observation
 
-    def _advance(self, times: LayerTimes) -> None:
-        traffic = self.scenario.traffic
-        self._step += 1
-        gap = traffic.layer_gap_s
-        if self._step % self.scenario.model.layers == 0:
-            gap += traffic.pass_gap_s
-        self.cell.advance(self._rng, times.latency + gap, times.computation)
-        self.compute_replay.advance(self._rng)
-        self._last_device_time = times.device
+    def _look(self, state: SimulatorState) -> Observation:
+        cell, layers = state.cell, self.scenario.model.layers
+        row = state.passes * layers + state.step % layers
+        seen = Observation(
+            gain_dl=cell.known_gain[:, 0],
+            gain_ul=cell.known_gain[:, 1],
+            average_gain_dl=cell.average_gain[:, 0],
+            average_gain_ul=cell.average_gain[:, 1],
+            gate_weights=self._bank.weights[row].swapaxes(1, 2),
+            load=cell.load,
+            last_device_time=state.last_device_time,
+            layer=np.full(self.num_envs, state.step % layers),
+            routed=self._bank.routed[row].swapaxes(1, 2),
+            plain=PlainSums(self._bank.plain.table[row]),
+        )
+        return freeze(seen)
 
-    def state(self) -> dict[str, Any]:
-        """Everything the future depends on: arrays under `arrays`, the generator and the step as plain values.
+    def state(self) -> SimulatorState:
+        """Everything the future depends on, with a Generator of its own: it stays as it is.
 
         Weights from `show_gates` are no part of it: they are their router's, and the bank's stand again when restored.
         """
-        arrays: dict[str, NDArray[Any]] = {f"cell.{name}": value for name, value in self.cell.state().items()}
-        arrays |= {f"compute.{name}": value for name, value in self.compute_replay.state().items()}
-        arrays |= {"passes": self._passes.copy(), "last_device_time": self._last_device_time.copy()}
-        return {"arrays": arrays, "rng": self._rng.bit_generator.state, "step": self._step}
+        return with_own_rng(self._now)
 
-    def restore(self, state: dict[str, Any]) -> Observation:
-        """Go on from what `state` returned, in a simulator of the same scenario and size.
+    def restore(self, state: SimulatorState) -> Observation:
+        """Go on from what `state` returned, in a simulator of the same scenario and size. The state stays as it is.
 
         Where `show_gates` was called for the layer that is decided next, call it again.
+
+        Raises:
+            ValueError: the state is one of another scenario or size; the first field that does not fit is named.
         """
-        arrays = state["arrays"]
-        self.cell.restore({name: arrays[f"cell.{name}"] for name in self.cell.STATE})
-        self.compute_replay.restore({name: arrays[f"compute.{name}"] for name in self.compute_replay.state()})
-        self._passes = np.array(arrays["passes"])
-        self._last_device_time = np.array(arrays["last_device_time"])
-        self._step = int(state["step"])
-        self._rng.bit_generator.state = state["rng"]
-        return self._look()
+        self._dynamics.check(state)
+        return self._enter(with_own_rng(state))
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Simulator:
+        other = copy.copy(self)
+        if self._state is not None:
+            other._state = with_own_rng(self._state)
+        return other
 
-def _freeze(observation: Observation) -> None:
-    """Make an observation read-only: its arrays are the simulator's own, and a policy must not change the cell."""
-    seen = observation
-    gains = seen.gain_dl, seen.gain_ul, seen.average_gain_dl, seen.average_gain_ul
-    for array in (*gains, seen.gate_weights, seen.load, seen.last_device_time, seen.layer):
-        array.flags.writeable = False
-    if seen.routed is not None and seen.plain is not None:
-        seen.routed.flags.writeable = seen.plain.table.flags.writeable = False
+    def copy(self) -> Simulator:
+        """Another simulator that is where this one is: given the same decisions both bring the same, independently."""
+        return copy.deepcopy(self)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wdmoe_env.arrays import FloatArray
+from wdmoe_env.arrays import ComplexArray, FloatArray
 from wdmoe_env.settings.parts import ChannelSettings, Fading, Shadowing
 
 LIGHT_M_S = 299_792_458.0
@@ -88,8 +88,8 @@ def next_shadow(shadow: FloatArray, noise: FloatArray, moved_m: FloatArray, shad
 
 
 def move(
-    position: FloatArray, velocity: FloatArray, noise: FloatArray, elapsed_s: FloatArray, channel: ChannelSettings
-) -> tuple[FloatArray, FloatArray]:
+    position: ComplexArray, velocity: ComplexArray, noise: FloatArray, elapsed_s: FloatArray, channel: ChannelSettings
+) -> tuple[ComplexArray, ComplexArray]:
     """Move devices on; return their positions and velocities, complex, m and m/s, (N, U).
 
     The heading wanders; who leaves the ring between the nearest and the farthest distance is reflected back into it.

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from support.toy import SMALL, preset, random_decision
+from support.running_cells import RunningCells
+from support.toy import SMALL, preset, random_decision, same_rng
 
 from wdmoe_env import Simulator, load_scenario
 from wdmoe_env.hardware.radio.importers import import_text
 from wdmoe_env.hardware.radio.traces import RadioTrace, read_trace, write_trace
 from wdmoe_env.settings import paths
-from wdmoe_env.simulator.cell import Cell
 
 UCC = Path(__file__).parents[4] / "shared" / "data" / "wireless" / "ucc_5g_production_dataset.zip"
 PLAIN = {"shadowing": {"std_db": 0.0}, "fading": {"kind": "none"}}
@@ -40,33 +40,26 @@ def snr_db(scenario, gain, link=0):
 
 
 def cell_of(scenario, num_envs=5, seed=0):
-    cell, rng = Cell(scenario, num_envs), np.random.default_rng(seed)
-    cell.reset(rng)
-    return cell, rng
-
-
-def pass_time(cell, rng, seconds):
-    seconds = np.broadcast_to(seconds, len(cell.gain)).astype(float)
-    cell.advance(rng, seconds, np.zeros(cell.load.shape))
+    return RunningCells(scenario, num_envs, seed)
 
 
 def test_gains_follow_the_file_exactly_while_time_passes_and_begin_anew(tmp_path):
     scenario = traced(write(tmp_path / "a.csv"))
     source = read_trace(tmp_path / "a.csv")
-    cell, rng = cell_of(scenario)
-    offset, elapsed = cell.clock.copy(), np.zeros(5)
+    cell = cell_of(scenario)
+    offset, elapsed = cell.trace.clock.copy(), np.zeros(5)
     for step in range(40):
         expected = source.at(offset + elapsed[:, None])
         np.testing.assert_allclose(snr_db(scenario, cell.gain[:, 0]), expected, atol=1e-9)
         passed = 0.7 + 0.1 * np.arange(5) + 0.01 * step
-        pass_time(cell, rng, passed)
+        cell.pass_time(passed)
         elapsed += passed
     assert elapsed.min() > source.duration_s
 
 
 def test_offsets_are_spread_over_the_whole_log_and_come_from_the_seed(tmp_path):
     scenario = traced(write(tmp_path / "a.csv"))
-    clocks = [cell_of(scenario, 500, seed)[0].clock for seed in (0, 0, 1)]
+    clocks = [cell_of(scenario, 500, seed).trace.clock for seed in (0, 0, 1)]
     np.testing.assert_array_equal(clocks[0], clocks[1])
     assert not np.array_equal(clocks[0], clocks[2])
     counts = np.bincount(clocks[0].astype(int).ravel(), minlength=20)
@@ -75,58 +68,58 @@ def test_offsets_are_spread_over_the_whole_log_and_come_from_the_seed(tmp_path):
 
 
 def test_time_alone_ages_the_channel(tmp_path):
-    cell, rng = cell_of(traced(write(tmp_path / "a.csv")))
+    cell = cell_of(traced(write(tmp_path / "a.csv")))
     before = cell.gain.copy()
-    pass_time(cell, rng, 1e-9)
+    cell.pass_time(1e-9)
     np.testing.assert_array_equal(before, cell.gain)
 
 
 def test_linear_interpolation_draws_a_line_between_samples(tmp_path):
     scenario = traced(write(tmp_path / "a.csv"), step_s=0.25, interpolation="linear")
-    cell, _ = cell_of(scenario)
-    expected = np.minimum(np.floor(cell.clock * 4) / 4, 19.0)
+    cell = cell_of(scenario)
+    expected = np.minimum(np.floor(cell.trace.clock * 4) / 4, 19.0)
     np.testing.assert_allclose(snr_db(scenario, cell.gain[:, 0]), expected, atol=1e-9)
 
 
 def test_files_are_given_to_devices_in_turn(tmp_path):
     files = [write(tmp_path / f"{i}.csv", [10.0 * i] * 5) for i in range(3)]
     scenario = traced(*files)
-    seen = snr_db(scenario, cell_of(scenario)[0].gain[:, 0])
+    seen = snr_db(scenario, cell_of(scenario).gain[:, 0])
     np.testing.assert_allclose(seen, np.broadcast_to(10.0 * (np.arange(8) % 3), (5, 8)), atol=1e-9)
 
 
 def test_devices_draw_files_when_asked_to(tmp_path):
     files = [write(tmp_path / f"{i}.csv", [10.0 * i] * (5 + 40 * i)) for i in range(3)]
     scenario = traced(*files, assignment="drawn")
-    seen = np.rint(snr_db(scenario, cell_of(scenario, 600)[0].gain[:, 0]) / 10).astype(int)
+    seen = np.rint(snr_db(scenario, cell_of(scenario, 600).gain[:, 0]) / 10).astype(int)
     assert np.bincount(seen.ravel()) / seen.size == pytest.approx([1 / 3] * 3, abs=0.03)
 
 
 def test_without_an_uplink_of_its_own_the_path_is_reciprocal(tmp_path):
-    cell, _ = cell_of(traced(write(tmp_path / "a.csv")))
+    cell = cell_of(traced(write(tmp_path / "a.csv")))
     np.testing.assert_array_equal(cell.gain[:, 0], cell.gain[:, 1])
 
 
 def test_uplink_of_the_log_is_used(tmp_path):
     scenario = traced(write(tmp_path / "a.csv", uplink=np.array(RISING) - 7.0))
-    cell, _ = cell_of(scenario)
-    np.testing.assert_allclose(snr_db(scenario, cell.gain[:, 1], 1), np.floor(cell.clock) - 7.0, atol=1e-9)
+    cell = cell_of(scenario)
+    np.testing.assert_allclose(snr_db(scenario, cell.gain[:, 1], 1), np.floor(cell.trace.clock) - 7.0, atol=1e-9)
 
 
 def test_throughput_is_what_the_device_would_get_of_the_band(tmp_path):
     rates = np.array([0.0, 2e6, 50e6, 300e6])
     scenario = traced(write(tmp_path / "a.csv", rates, kind="throughput_bit_s"), band_hz=40e6)
-    cell, _ = cell_of(scenario, 50)
+    cell = cell_of(scenario, 50)
     radio = scenario.radio_link
     capacity = 40e6 * np.log2(1 + cell.gain[:, 0] * radio.bs_power_w / (radio.noise_w_per_hz * 40e6))
-    expected = rates[cell.clock.astype(int)]
+    expected = rates[cell.trace.clock.astype(int)]
     np.testing.assert_allclose(capacity, expected, rtol=1e-9, atol=1e3)
 
 
 def test_rsrp_is_received_over_sent_power(tmp_path):
     scenario = traced(write(tmp_path / "a.csv", [-80.0, -100.0], kind="rsrp_dbm"), reference_dbm=18.0)
-    cell, _ = cell_of(scenario)
-    np.testing.assert_allclose(10 * np.log10(cell.gain[:, 0]), np.where(cell.clock < 1, -98.0, -118.0))
+    cell = cell_of(scenario)
+    np.testing.assert_allclose(10 * np.log10(cell.gain[:, 0]), np.where(cell.trace.clock < 1, -98.0, -118.0))
 
 
 def test_a_gap_is_refused_or_splits_the_log(tmp_path):
@@ -135,12 +128,14 @@ def test_a_gap_is_refused_or_splits_the_log(tmp_path):
     with pytest.raises(ValueError, match=r"a\.csv: a gap of 91 s is above max_gap_s = 10; set gaps: split"):
         traced(file)
     scenario = traced(file, gaps="split")
-    cell, rng = cell_of(scenario, 400)
-    share = (cell.stretch == 1).mean()
+    cell = cell_of(scenario, 400)
+    share = (cell.trace.stretch == 1).mean()
     assert share == pytest.approx(0.75, abs=0.03)
     for _ in range(5):  # who began in a stretch stays in it
-        np.testing.assert_allclose(snr_db(scenario, cell.gain[:, 0]), np.where(cell.stretch, 15.0, 5.0), atol=1e-9)
-        pass_time(cell, rng, 7.3)
+        np.testing.assert_allclose(
+            snr_db(scenario, cell.gain[:, 0]), np.where(cell.trace.stretch, 15.0, 5.0), atol=1e-9
+        )
+        cell.pass_time(7.3)
 
 
 def test_stretches_of_low_throughput_are_no_unit_mistake(tmp_path):
@@ -191,18 +186,18 @@ def test_modelled_channels_contradict_a_log(tmp_path, channel, trace, message):
 
 def test_fading_is_laid_over_a_log_when_asked_for(tmp_path):
     scenario = traced(write(tmp_path / "a.csv", [10.0] * 5), channel={"fading": {"kind": "rayleigh"}}, add_fading=True)
-    cell, _ = cell_of(scenario, 4000)
+    cell = cell_of(scenario, 4000)
     relative = 10 ** (0.1 * snr_db(scenario, cell.gain[:, 0]) - 1.0)
     assert (relative.mean(), relative.std()) == pytest.approx((1.0, 1.0), abs=0.03)
 
 
 def test_stale_and_noisy_channel_state_still_apply(tmp_path):
     file = write(tmp_path / "a.csv")
-    cell, rng = cell_of(traced(file, channel={"csi_delay_steps": 1}))
+    cell = cell_of(traced(file, channel={"csi_delay_steps": 1}))
     before = cell.gain.copy()
-    pass_time(cell, rng, 3.0)
+    cell.pass_time(3.0)
     np.testing.assert_array_equal(cell.known_gain, before)
-    cell, _ = cell_of(traced(file, channel={"csi_error_db": 1.5}), 400)
+    cell = cell_of(traced(file, channel={"csi_error_db": 1.5}), 400)
     assert (10 * np.log10(cell.known_gain / cell.gain)).std() == pytest.approx(1.5, rel=0.05)
 
 
@@ -226,15 +221,15 @@ def test_policies_on_one_seed_meet_the_same_logs_at_the_same_places(tmp_path):
     simulators = [Simulator(scenario, 4) for _ in range(2)]
     for simulator in simulators:
         simulator.reset(3)
-    np.testing.assert_array_equal(simulators[0].cell.clock, simulators[1].cell.clock)
-    begun, elapsed = simulators[0].cell.clock.copy(), [np.zeros(4), np.zeros(4)]
+    np.testing.assert_array_equal(simulators[0].cell.trace.clock, simulators[1].cell.trace.clock)
+    begun, elapsed = simulators[0].cell.trace.clock.copy(), [np.zeros(4), np.zeros(4)]
     for step in range(20):
         for i, simulator in enumerate(simulators):
             outcome = simulator.step(random_decision(scenario, 4, np.random.default_rng((step, i))))
             elapsed[i] += outcome.metrics["latency"]
-    assert simulators[0].state()["rng"] == simulators[1].state()["rng"]
+    assert same_rng(*simulators)
     for simulator, passed in zip(simulators, elapsed, strict=True):
-        np.testing.assert_allclose(simulator.cell.clock, begun + passed[:, None])
+        np.testing.assert_allclose(simulator.cell.trace.clock, begun + passed[:, None])
 
 
 def test_paths_are_found_beside_the_file_and_hold_from_anywhere(tmp_path, monkeypatch):
@@ -271,15 +266,15 @@ def test_recorded_drives_are_replayed(tmp_path, kind, trace):
         write_trace(Path(file), log)
     scenario = traced(*files, name="mobile", **trace)
     logs = [read_trace(Path(file)) for file in files]
-    cell, rng = cell_of(scenario)
+    cell = cell_of(scenario)
     for _ in range(50):
         for device in range(scenario.num_devices):
             log = logs[device % len(logs)]
-            expected = log.at(np.minimum(cell.clock[:, device] % log.duration_s, log.duration_s - 1e-6) // 1.0)
+            expected = log.at(np.minimum(cell.trace.clock[:, device] % log.duration_s, log.duration_s - 1e-6) // 1.0)
             radio = (scenario.radio.bandwidth_hz, scenario.radio.bs_power_w, scenario.radio_link.noise_w_per_hz)
             wanted = RadioTrace(np.arange(5.0), expected, kind).gain(*radio, scenario.channel.trace.reference_dbm)
             np.testing.assert_allclose(cell.gain[:, 0, device], wanted)
-        pass_time(cell, rng, 0.9)
+        cell.pass_time(0.9)
 
 
 def test_shipped_files_are_found_by_their_name():

@@ -15,7 +15,7 @@ TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
-class ShownGates:
+class ExternalGates:
     """Gate weights of one layer, stored expert by expert, with plain top-K routing of them worked out.
 
     Attributes:
@@ -29,8 +29,8 @@ class ShownGates:
     plain: PlainSums
 
 
-def show(gate_weights: GateArray, shape: tuple[int, ...], k: int) -> ShownGates:
-    """Copy and check gate weights, and work out their plain routing to `k` experts.
+def check_gates(gate_weights: GateArray, shape: tuple[int, ...], k: int) -> ExternalGates:
+    """Check and copy gate weights, and work out their plain routing to `k` experts.
 
     Args:
         gate_weights: (N, J, E) router softmax over all experts.
@@ -58,4 +58,4 @@ def show(gate_weights: GateArray, shape: tuple[int, ...], k: int) -> ShownGates:
         )
     weights = stored.swapaxes(1, 2)
     routed = selection.top_k(weights, k)
-    return ShownGates(weights, routed, selection.plain_sums(weights, routed))
+    return ExternalGates(weights, routed, selection.plain_sums(weights, routed))

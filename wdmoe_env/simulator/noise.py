@@ -1,0 +1,83 @@
+"""Random numbers of cells, drawn in one place: how many there are depends on the scenario alone, never on decisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wdmoe_env.arrays import FloatArray
+from wdmoe_env.scenario import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class CellNoise:
+    """Unit-normal numbers of a step, by the process that they drive; None where the scenario has no such process.
+
+    Attributes:
+        scatter: (N, 2, 2 L, U) of small-scale fading.
+        shadow, turn, background: (N, U) of shadowing, of headings, and of other work's load.
+        csi: (N, 2, U) of the error of channel estimates.
+    """
+
+    scatter: FloatArray | None
+    shadow: FloatArray | None
+    turn: FloatArray | None
+    background: FloatArray | None
+    csi: FloatArray | None
+
+
+@dataclass(frozen=True, slots=True)
+class CellStart:
+    """Random numbers that episodes begin with.
+
+    Attributes:
+        uniform: (6, N, U) in [0, 1): distance, angle, speed, heading, sight and heat.
+        noise: as in every step.
+        trace: (2, N, U) in [0, 1): log and place in it; None without recorded gains.
+    """
+
+    uniform: FloatArray
+    noise: CellNoise
+    trace: FloatArray | None
+
+
+class CellDraws:
+    """What the N cells of a scenario draw: one block of normal numbers a step, of which each process has its rows."""
+
+    def __init__(self, scenario: Scenario, num_envs: int) -> None:
+        counts = _rows(scenario)
+        ends = np.cumsum(list(counts.values())).tolist()
+        self._at = {n: slice(end - counts[n], end) for n, end in zip(counts, ends, strict=True) if counts[n]}
+        self._block = num_envs, ends[-1], scenario.num_devices
+        self._replays = scenario.radio_replay is not None
+
+    def noise(self, rng: np.random.Generator) -> CellNoise:
+        """Draw the noise of one step."""
+        block = rng.standard_normal(self._block)
+        part: dict[str, FloatArray | None] = {name: block[:, at] for name, at in self._at.items()}
+        if (scatter := part.get("scatter")) is not None:
+            scatter = scatter.reshape(len(block), 2, -1, block.shape[2])
+        shadow, turn, background = (
+            None if (row := part.get(name)) is None else row[:, 0] for name in ("shadow", "turn", "background")
+        )
+        return CellNoise(scatter, shadow, turn, background, part.get("csi"))
+
+    def start(self, rng: np.random.Generator) -> CellStart:
+        """Draw what episodes begin with."""
+        cells, _, devices = self._block
+        uniform = np.moveaxis(rng.random((cells, 6, devices)), 1, 0)
+        noise = self.noise(rng)
+        return CellStart(uniform, noise, rng.random((2, cells, devices)) if self._replays else None)
+
+
+def _rows(scenario: Scenario) -> dict[str, int]:
+    """Rows of the block that each process uses, in order."""
+    channel = scenario.channel
+    return {
+        "scatter": 4 * channel.fading.diversity * (channel.fading.kind != "none"),
+        "shadow": int(channel.shadowing.std_db > 0),
+        "turn": int(any(group.speed_m_s.high > 0 for group in scenario.device_groups)),
+        "background": int(scenario.load.std > 0),
+        "csi": 2 * (channel.csi_error_db > 0),
+    }
