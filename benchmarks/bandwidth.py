@@ -5,25 +5,13 @@ Bar: in a batch of 1,000, at least 200 times faster per problem.
 
 from __future__ import annotations
 
-import os
-
-# Before NumPy is loaded: both sides get one core.
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
-os.environ["MKL_NUM_THREADS"] = "1"
-
-import json
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
-import tyro
-from rich.console import Console
-from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import harness
 
 from baselines import slsqp
 from wdmoe_env.arrays import FloatArray
@@ -31,11 +19,13 @@ from wdmoe_env.scenario import load_scenario
 from wdmoe_env.system import bandwidth
 from wdmoe_env.system.latency import Radio, block_latency, communication_time, device_time, snr_bandwidth
 
+COLUMNS: Final = ("devices", "exact, batch", "exact, one", "SLSQP", "largest difference", "speed-up", "of one")
+
 Problems = tuple[FloatArray, FloatArray, FloatArray, FloatArray]
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(harness.Options):
     """What is measured."""
 
     devices: tuple[int, ...] = (2, 8, 16, 64)
@@ -48,8 +38,6 @@ class Options:
     """Timings of each, of which the median counts."""
     seed: int = 0
     """Seed of the problems."""
-    json: bool = False
-    """Print one JSON object a row instead of a table."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +70,6 @@ def latency_of(split: FloatArray, problems: Problems, radio: Radio) -> FloatArra
     return block_latency(device_time(tokens, communication_time(split, reach, radio), compute_time))
 
 
-def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Median of the run times of `work`, after one that does not count."""
-    work()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds))
-
-
 def measure(devices: int, options: Options) -> Row:
     """Time both methods on the same problems."""
     radio = load_scenario("paper").radio_link
@@ -100,30 +77,31 @@ def measure(devices: int, options: Options) -> Row:
     sample: Problems = tuple(values[: options.sample] for values in problems)  # type: ignore[assignment]
     first: Problems = tuple(values[:1] for values in problems)  # type: ignore[assignment]
     solved = len(sample[0])
-    batch = median_seconds(lambda: bandwidth.allocate(*problems, radio), options.repeats) / len(problems[0])
-    single = median_seconds(lambda: [bandwidth.allocate(*first, radio) for _ in range(20)], options.repeats) / 20
-    reference = median_seconds(lambda: slsqp.allocate(*sample, radio), min(options.repeats, 5)) / solved
+    batch = harness.median_seconds(lambda: bandwidth.allocate(*problems, radio), options.repeats) / len(problems[0])
+    many = harness.median_seconds(lambda: [bandwidth.allocate(*first, radio) for _ in range(20)], options.repeats)
+    single = many / 20
+    reference = harness.median_seconds(lambda: slsqp.allocate(*sample, radio), min(options.repeats, 5)) / solved
     ours = latency_of(bandwidth.allocate(*sample, radio)[0], sample, radio)
     theirs = latency_of(slsqp.allocate(*sample, radio), sample, radio)
     difference = float(np.abs(ours / theirs - 1.0).max())
     return Row(devices, batch * 1e6, single * 1e6, reference * 1e6, difference, reference / batch, reference / single)
 
 
+def cells(row: Row) -> list[str]:
+    """A row as text."""
+    return [
+        *(f"{row.devices}", f"{row.batch_us:.2f}", f"{row.single_us:.0f}", f"{row.slsqp_us:,.0f}"),
+        *(f"{row.difference:.1e}", f"{row.speedup:,.0f} x", f"{row.speedup_single:,.1f} x"),
+    ]
+
+
 def main(options: Options) -> None:
-    table = Table(title=f"Bandwidth allocation, us a problem (one core, batch of {options.batch:,})")
-    for column in ("devices", "exact, batch", "exact, one", "SLSQP", "largest difference", "speed-up", "of one"):
-        table.add_column(column, justify="right")
-    for devices in options.devices:
-        row = measure(devices, options)
-        if options.json:
-            print(json.dumps(asdict(row)), flush=True)
-        table.add_row(
-            *(f"{row.devices}", f"{row.batch_us:.2f}", f"{row.single_us:.0f}", f"{row.slsqp_us:,.0f}"),
-            *(f"{row.difference:.1e}", f"{row.speedup:,.0f} x", f"{row.speedup_single:,.1f} x"),
-        )
-    if not options.json:
-        Console().print(table)
+    title = f"Bandwidth allocation, us a problem (one core, batch of {options.batch:,})"
+    with harness.Report(options, COLUMNS, title=title, text=0) as report:
+        for devices in options.devices:
+            row = measure(devices, options)
+            report.add(row, cells(row))
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    sys.exit(harness.command(main, Options, __doc__, one_thread=True))

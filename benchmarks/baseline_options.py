@@ -6,17 +6,13 @@ episodes, which evaluation does not use: the defaults are chosen here.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import harness
 
 import baselines
 from wdmoe_env import Simulator, load_scenario, preset_names
@@ -25,6 +21,19 @@ OPTIONS: Final = {
     "wdmoe": ("theta_start", (0.1, 0.2, 0.3, 0.4, 0.5)),
     "dynamic-skipping": ("beta", (0.15, 0.2, 0.25, 0.3)),
 }
+COLUMNS: Final = ("scenario", "policy", "option", "retained mass", "reward", "latency / top-k in the same state")
+
+
+@dataclass(frozen=True)
+class Options(harness.Options):
+    """What is measured."""
+
+    scenario: list[str] = field(default_factory=preset_names)
+    """Presets, or paths of YAML files."""
+    episodes: int = 32
+    """Episodes of each scenario."""
+    seed: int = 0
+    """Seed of the episodes."""
 
 
 def measure(scenario_name: str, policy_name: str, value: float, episodes: int, seed: int) -> dict[str, Any]:
@@ -49,25 +58,15 @@ def measure(scenario_name: str, policy_name: str, value: float, episodes: int, s
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenario", nargs="+", default=preset_names(), help="presets or paths of YAML files")
-    parser.add_argument("--episodes", type=int, default=32, help="episodes of each scenario")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the episodes")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a row")
-    options = parser.parse_args()
-    table = Table("scenario", "policy", "option", "retained mass", "reward", "latency / top-k in the same state")
-    for scenario in options.scenario:
-        for policy, (option, values) in OPTIONS.items():
-            for value in values:
-                row = measure(scenario, policy, value, options.episodes, options.seed)
-                if options.json:
-                    print(json.dumps(row), flush=True)
-                numbers = (f"{row[name]:.3f}" for name in ("retained_mass", "reward", "latency_ratio"))
-                table.add_row(scenario, policy, f"{option} {value:g}", *numbers)
-    if not options.json:
-        Console().print(table)
+def main(options: Options) -> None:
+    with harness.Report(options, COLUMNS, text=3) as report:
+        for scenario in options.scenario:
+            for policy, (option, values) in OPTIONS.items():
+                for value in values:
+                    row = measure(scenario, policy, value, options.episodes, options.seed)
+                    numbers = (f"{row[name]:.3f}" for name in ("retained_mass", "reward", "latency_ratio"))
+                    report.add(row, [scenario, policy, f"{option} {value:g}", *numbers])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(harness.command(main, Options, __doc__))

@@ -5,30 +5,35 @@ All policies take turns in the same states, so that a change in the machine's sp
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-import argparse
-import json
 import sys
 import time
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import harness
 
 import baselines
 from evaluation.episodes.contenders import find_contenders
-from evaluation.episodes.errors import EvaluationError
 from wdmoe_env import Policy, Scenario, Simulator, load_scenario
 from wdmoe_env.arrays import FloatArray
 
 WARM_UP = 20
 BASELINES = "top-k,top-k+bandwidth,dynamic-skipping,wdmoe,price"
+
+
+@dataclass(frozen=True)
+class Options(harness.Options):
+    """What is measured."""
+
+    scenario: str = "paper"
+    """Preset, or path of a YAML file."""
+    policies: str = f"pretrained:ppo,{BASELINES}"
+    """As for evaluate.py."""
+    decisions: int = 500
+    """Decisions of each policy."""
+    seed: int = 0
+    """Seed of the states."""
 
 
 def measure(policies: dict[str, Policy], scenario: Scenario, decisions: int, seed: int) -> dict[str, FloatArray]:
@@ -49,32 +54,18 @@ def measure(policies: dict[str, Policy], scenario: Scenario, decisions: int, see
     return {name: np.array(values[WARM_UP:]) for name, values in spent.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenario", default="paper", help="preset or path of a YAML file")
-    parser.add_argument("--policies", default=f"pretrained:ppo,{BASELINES}", help="as for evaluate.py")
-    parser.add_argument("--decisions", type=int, default=500, help="decisions of each policy")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the states")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a row")
-    options = parser.parse_args()
+def main(options: Options) -> None:
     scenario = load_scenario(options.scenario)
-    try:
-        found = find_contenders(options.policies.split(","))
-    except EvaluationError as error:
-        sys.exit(f"error: {error}")
+    found = find_contenders(options.policies.split(","))
     policies = {contender.name: contender.policies[0] for contender in found}
     if "wdmoe" in policies:
         policies["wdmoe with SLSQP"] = baselines.make("wdmoe", solver="slsqp")
-    table = Table("policy", "median, µs", "5 to 95 %, µs")
-    for name, spent in measure(policies, scenario, options.decisions, options.seed).items():
-        low, median, high = (float(value) for value in np.percentile(spent, [5, 50, 95]))
-        if options.json:
+    with harness.Report(options, ("policy", "median, µs", "5 to 95 %, µs")) as report:
+        for name, spent in measure(policies, scenario, options.decisions, options.seed).items():
+            low, median, high = (float(value) for value in np.percentile(spent, [5, 50, 95]))
             row = {"scenario": scenario.name, "policy": name, "median_us": median, "p5_us": low, "p95_us": high}
-            print(json.dumps(row), flush=True)
-        table.add_row(name, f"{median:,.0f}", f"{low:,.0f} - {high:,.0f}")
-    if not options.json:
-        Console().print(table)
+            report.add(row, [name, f"{median:,.0f}", f"{low:,.0f} - {high:,.0f}"])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(harness.command(main, Options, __doc__, one_thread=True))

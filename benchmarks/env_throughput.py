@@ -6,24 +6,33 @@ windows of at least `--seconds` each, and the best window, which other work on t
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 import time
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import gymnasium as gym
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import harness
 
 import wdmoe_env  # noqa: F401 - registers the environments
 
-BATCHES = (1, 64, 1024)
+BATCHES: Final = (1, 64, 1024)
+COLUMNS: Final = ("interface", "environments", "bandwidth", "steps/s (median)", "steps/s (best window)")
+
+
+@dataclass(frozen=True)
+class Options(harness.Options):
+    """What is measured."""
+
+    scenario: str = "paper"
+    """Preset, or path of a YAML file."""
+    seconds: float = 0.5
+    """Length of a window."""
+    repeats: int = 9
+    """Windows."""
 
 
 def windows(env: Any, num_envs: int, seconds: float, repeats: int) -> list[float]:
@@ -69,24 +78,15 @@ def measure(scenario: str, num_envs: int, bandwidth: str, seconds: float, repeat
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenario", default="paper", help="preset or path of a YAML file")
-    parser.add_argument("--seconds", type=float, default=0.5, help="length of a window")
-    parser.add_argument("--repeats", type=int, default=9, help="windows")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a row")
-    options = parser.parse_args()
-    table = Table("interface", "environments", "bandwidth", "steps/s (median)", "steps/s (best window)")
-    for bandwidth in ("learned", "optimal"):
-        for num_envs in BATCHES:
-            for row in measure(options.scenario, num_envs, bandwidth, options.seconds, options.repeats):
-                if options.json:
-                    print(json.dumps(row), flush=True)
-                rates = f"{row['steps_per_second']:,}", f"{row['best_window']:,}"
-                table.add_row(row["interface"], str(num_envs), bandwidth, *rates)
-    if not options.json:
-        Console().print(f"{options.scenario}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", table)
+def main(options: Options) -> None:
+    title = f"{options.scenario}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    with harness.Report(options, COLUMNS, title=title, text=3) as report:
+        for bandwidth in ("learned", "optimal"):
+            for num_envs in BATCHES:
+                for row in measure(options.scenario, num_envs, bandwidth, options.seconds, options.repeats):
+                    rates = f"{row['steps_per_second']:,}", f"{row['best_window']:,}"
+                    report.add(row, [row["interface"], str(num_envs), bandwidth, *rates])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(harness.command(main, Options, __doc__))

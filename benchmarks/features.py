@@ -10,27 +10,16 @@ does, with the column at 0 throughout.
 
 from __future__ import annotations
 
-import os
-
-# Before NumPy is loaded: one core for everything.
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
-os.environ["MKL_NUM_THREADS"] = "1"
-os.environ["OMP_NUM_THREADS"] = "1"
-
-import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import harness
 
 import agents
 from agents.plan.hyperparameters import hyperparameters
@@ -43,15 +32,15 @@ from wdmoe_env import Scenario, Simulator, load_scenario
 from wdmoe_env.arrays import FloatArray, IntArray
 from wdmoe_env.envs.codecs import action_codec, observation_codec
 from wdmoe_env.envs.features import FEATURES
-from wdmoe_env.files.safe import StorageError
 
 ALL: Final = "all as they are"
+COLUMNS: Final = ("features", "reward", "drop", "95 % interval", "drop, %", "imitation error\nwithout")
 
 FeatureTable = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(harness.Options):
     """What is measured."""
 
     run: Path
@@ -64,8 +53,6 @@ class Options:
     """Also imitate `price` without each column; minutes for each."""
     retrain_steps: int = 128
     """Steps of 64 cells each that are imitated."""
-    json: bool = False
-    """Print one JSON object a row instead of a table."""
 
 
 @dataclass(frozen=True)
@@ -173,21 +160,14 @@ def measure(policy: TrainedPolicy, options: Options) -> Iterator[Row]:
 
 def main(options: Options) -> None:
     policy = agents.load(options.run)
-    table = Table(title=f"{policy.name} in {policy.scenario.name}: features of other cells", highlight=False)
-    for column in ("features", "reward", "drop", "95 % interval", "drop, %", "imitation error\nwithout"):
-        table.add_column(column, justify="left" if column == "features" else "right", no_wrap=True)
-    for row in measure(policy, options):
-        if options.json:
-            print(json.dumps(asdict(row)), flush=True)
-        numbers = f"{row.drop:.4f}", "{:.4f} to {:.4f}".format(*row.drop_ci95), f"{100 * row.drop_share:.2f}"
-        error = "" if row.error is None else f"{row.error:.4f}"
-        table.add_row(row.features, f"{row.reward:.4f}", *numbers, error, end_section=row.features == ALL)
-    if not options.json:
-        Console(width=110).print(table)
+    title = f"{policy.name} in {policy.scenario.name}: features of other cells"
+    with harness.Report(options, COLUMNS, title=title) as report:
+        for row in measure(policy, options):
+            numbers = f"{row.drop:.4f}", "{:.4f} to {:.4f}".format(*row.drop_ci95), f"{100 * row.drop_share:.2f}"
+            error = "" if row.error is None else f"{row.error:.4f}"
+            cells = [row.features, f"{row.reward:.4f}", *numbers, error]
+            report.add(row, cells, end_section=row.features == ALL)
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Options, description=__doc__))
-    except StorageError as failure:
-        sys.exit(f"error: {failure}")
+    sys.exit(harness.command(main, Options, __doc__, one_thread=True))

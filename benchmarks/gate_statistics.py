@@ -13,21 +13,16 @@ Layers are those at the depths of the published figures, and all together.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import comb
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import harness
 
 from wdmoe_env.gating import draw_passes, statistics
 from wdmoe_env.gating.trace import GateTrace, open_trace
@@ -42,11 +37,10 @@ COLUMNS: Final = (
     *("source", "layer", "K of E", "first weight", "p5 p50 p95", "same first\n(by chance)", "share one\n(by chance)"),
     *("load CV", "entropy,\nbits", "next\nlayer, bits"),
 )
-WIDTH: Final = 170
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(harness.Options):
     """What is compared."""
 
     trace: list[str] = field(default_factory=list)
@@ -61,8 +55,6 @@ class Options:
     """Show all layers."""
     seed: int = 0
     """Seed of the synthetic weights, and of the order of tokens for what is by chance."""
-    json: bool = False
-    """Print one JSON object a row."""
 
 
 @dataclass(frozen=True)
@@ -217,22 +209,12 @@ def rows(options: Options) -> Iterator[Row]:
         yield from measure(trace.path.stem, weights, trace.top_k, options)
 
 
-def main(options: Options) -> int:
-    table = Table(title="Gate weights: the router's softmax and what it chooses")
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "source" else "right", no_wrap=True)
-    try:
+def main(options: Options) -> None:
+    title = "Gate weights: the router's softmax and what it chooses"
+    with harness.Report(options, COLUMNS, title=title) as report:
         for row in rows(options):
-            if options.json:
-                print(json.dumps(asdict(row)), flush=True)
-            table.add_row(*cells(row), end_section=row.layer is None)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if not options.json:
-        Console(width=WIDTH).print(table)
-    return 0
+            report.add(row, cells(row), end_section=row.layer is None)
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options, description=__doc__)))
+    sys.exit(harness.command(main, Options, __doc__))

@@ -7,27 +7,15 @@ in a batch of 64 for `paper`, `price` within 1 ms a state and the bound within 0
 
 from __future__ import annotations
 
-import os
-
-# Before NumPy is loaded: one core for everything.
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
-os.environ["MKL_NUM_THREADS"] = "1"
-os.environ["OMP_NUM_THREADS"] = "1"
-
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
-import tyro
-from rich.console import Console
-from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import harness
 
 import baselines
 from baselines import bound
@@ -61,11 +49,10 @@ COLUMNS: Final = (
 SINGLES: Final = 8
 """States whose decisions are timed one by one."""
 ROUNDING: Final = 1e-9
-WIDTH: Final = 148
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(harness.Options):
     """What is measured."""
 
     scenarios: list[str] = field(default_factory=preset_names)
@@ -80,8 +67,6 @@ class Options:
     """Timings of each, of which the median counts."""
     seconds: float = 1.0
     """No more timings of the same are started after so long."""
-    json: bool = False
-    """Print one JSON object a row instead of a table."""
 
 
 @dataclass(frozen=True)
@@ -324,27 +309,18 @@ def verdicts(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def main(options: Options) -> None:
-    table = Table(title=f"Joint decisions in {options.steps} states, latency and reward; us of one core a state")
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
-    lines: list[str] = []
-    for name in options.scenarios:
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        rows = []
-        for row in measure(load_scenario(name), options):
-            rows.append(row)
-            if options.json:
-                print(json.dumps(asdict(row)), flush=True)
-        table.add_row(f"[bold]{rows[0].scenario}")
-        for row in rows:
-            table.add_row(*cells(row))
-        table.add_section()
-        lines += verdicts(rows)
-    if not options.json:
-        console = Console(width=WIDTH)
-        console.print(table)
-        console.print(*lines, sep="\n", highlight=False)
+    title = f"Joint decisions in {options.steps} states, latency and reward; us of one core a state"
+    with harness.Report(options, COLUMNS, title=title) as report:
+        for name in options.scenarios:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            scenario, rows = load_scenario(name), []
+            report.heading(scenario.name)
+            for row in measure(scenario, options):
+                rows.append(row)
+                report.add(row, cells(row))
+            for line in verdicts(rows):
+                report.note(line)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    sys.exit(harness.command(main, Options, __doc__, one_thread=True))

@@ -7,22 +7,19 @@ after every update, and every other kill waits for one that is being written. Ba
 
 from __future__ import annotations
 
-import argparse
 import csv
-import json
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import harness
 
 import agents
 from agents.files.run_dir import CONFIG, EVALUATIONS, METRICS, STEM, RunDir
@@ -48,32 +45,38 @@ SAVE_S: Final = 0.01
 PATIENCE_S: Final = 300.0
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=20, help="how often the run is killed")
-    parser.add_argument("--algo", choices=sorted(SETTINGS), nargs="+", default=["ppo", "sac"], help="algorithms")
-    parser.add_argument("--scenario", default="paper", help="preset or path of a YAML file")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the run and of the moments")
-    parser.add_argument("--updates", type=int, default=UPDATES, help="length of the run")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a row")
-    options = parser.parse_args()
-    table = Table("algorithm", "kill", "steps before", "checkpoint", "in a save", "readable")
-    same = {}
-    for algo in options.algo:
-        with tempfile.TemporaryDirectory() as folder:
-            for row in torture(algo, options.scenario, options.kills, options.seed, options.updates, Path(folder)):
-                if options.json:
-                    print(json.dumps({"algo": algo, **row}), flush=True)
-                if "kill" in row:
-                    table.add_row(algo, *(str(value) for value in row.values()))
-                else:
-                    same[algo] = row["same"]
-    if not options.json:
-        Console().print(table)
-        for algo, equal in same.items():
-            print(f"{algo}: the end is {'the same, bit for bit' if equal else 'NOT the same'}")
-    if not all(same.values()):
-        sys.exit(1)
+COLUMNS: Final = ("algorithm", "kill", "steps before", "checkpoint", "in a save", "readable")
+
+
+@dataclass(frozen=True)
+class Options(harness.Options):
+    """What is killed."""
+
+    kills: int = 20
+    """How often the run is killed."""
+    algo: tuple[Literal["ppo", "sac"], ...] = ("ppo", "sac")
+    """Algorithms."""
+    scenario: str = "paper"
+    """Preset, or path of a YAML file."""
+    seed: int = 0
+    """Seed of the run and of the moments."""
+    updates: int = UPDATES
+    """Length of the run."""
+
+
+def main(options: Options) -> int:
+    all_same = True
+    with harness.Report(options, COLUMNS) as report:
+        for algo in options.algo:
+            with tempfile.TemporaryDirectory() as folder:
+                for row in torture(algo, options.scenario, options.kills, options.seed, options.updates, Path(folder)):
+                    if "kill" in row:
+                        report.add({"algo": algo, **row}, [algo, *(str(value) for value in row.values())])
+                    else:
+                        all_same &= row["same"]
+                        end = "the same, bit for bit" if row["same"] else "NOT the same"
+                        report.note(f"{algo}: the end is {end}", {"algo": algo, **row})
+    return 0 if all_same else 1
 
 
 def torture(algo: str, scenario: str, kills: int, seed: int, updates: int, folder: Path) -> Iterator[dict[str, Any]]:
@@ -166,4 +169,4 @@ def content(run: RunDir) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(harness.command(main, Options, __doc__))

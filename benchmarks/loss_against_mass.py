@@ -13,21 +13,16 @@ model's own text, relative to plain top-K routing in the same streams, with 95 %
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from rich.console import Console
-from rich.table import Table
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import harness
+from benchmarks.dropping import Dropping
 
 import baselines
-from benchmarks.dropping import Dropping
 from evaluation.episodes.errors import EvaluationError
 from evaluation.episodes.plan import Plan
 from evaluation.episodes.reader import find_reader
@@ -37,12 +32,38 @@ from evaluation.estimates.statistics import estimate, paired_ratio
 from evaluation.report import style
 from wdmoe_env import Policy, Scenario, load_scenario
 
-MASSES: Final = (1.0, 0.99, 0.98, 0.97, 0.96, 0.95, 0.925, 0.9, 0.85, 0.8)
+MASSES: Final = "1.0,0.99,0.98,0.97,0.96,0.95,0.925,0.9,0.85,0.8"
 WAYS: Final = {"weight": "#0072B2", "price": "#CC79A7", "price-drops": "#E69F00", "random": "#7f7f7f"}
 """Ways to drop, and their colours."""
 ALONE: Final = "best alone"
 LIMIT: Final = 0.005
 TOKENS: Final = 64
+COLUMNS: Final = (
+    *("way", "mass floor", "retained", "experts/token", "latency vs top-k", "bits/byte"),
+    "loss against top-k",
+)
+
+
+@dataclass(frozen=True)
+class Options(harness.Options):
+    """What is measured."""
+
+    model: str
+    """Folder of a local Hugging Face mixture-of-experts model."""
+    text: str = ""
+    """UTF-8 files, separated by commas (as for evaluate.py)."""
+    scenario: str | None = None
+    """Preset or YAML file; by default the paper's cell, with this model's shape."""
+    streams: int = 128
+    """Streams of text that are read."""
+    seed: int = 0
+    """Decides streams and cells."""
+    masses: str = MASSES
+    """Mass floors, separated by commas."""
+    limit: float = LIMIT
+    """Loss that is accepted."""
+    plot: Path | None = None
+    """Draw the curves to this PNG."""
 
 
 @dataclass(frozen=True)
@@ -198,59 +219,34 @@ def _cells(row: Row) -> list[str]:
     return [row.way, _shown(row.mass_floor), *(f"{number:.4f}" for number in numbers), loss]
 
 
-def run(options: Any) -> None:
-    """Measure, print and draw what was asked for."""
-    reader = find_reader(options.model, [word for word in options.text.split(",") if word])
-    scenario, plan = cell_of(reader, options.scenario), Plan(options.streams, options.seed, 1, 0)
-    rows = []
-    for row in measure(reader.reading(scenario, plan), scenario, plan, options.masses):
-        rows.append(row)
-        if options.json:
-            print(json.dumps(vars(row)), flush=True)
-    found = floors(rows, options.limit)
-    if options.plot is not None:
-        draw(rows, options.limit, options.plot)
-    if options.json:
-        print("\n".join(json.dumps(vars(floor)) for floor in found))
-        return
-    names = ("way", "mass floor", "retained", "experts/token", "latency vs top-k", "bits/byte", "loss against top-k")
-    table = Table(*names, title=f"{reader.facts['name']} in {scenario.name}, {options.streams} streams")
-    for row in rows:
-        table.add_row(*_cells(row))
-    Console(width=None if sys.stdout.isatty() else 130).print(table)
-    smallest = min(row.mass_floor for row in rows if row.mass_floor is not None)
-    for floor in found:
-        mean, high = (_floor(end, smallest) for end in (floor.of_mean, floor.of_high))
-        print(
-            f"{floor.way}: mass floor that costs {100 * floor.limit:g} %: {mean}; by the interval's upper end: {high}"
-        )
+def _verdict(floor: Floor, smallest: float) -> str:
+    mean, high = (_floor(end, smallest) for end in (floor.of_mean, floor.of_high))
+    share = f"{100 * floor.limit:g} %"
+    return f"{floor.way}: mass floor that costs {share}: {mean}; by the interval's upper end: {high}"
 
 
-def _masses(words: str) -> tuple[float, ...]:
-    masses = tuple(float(word) for word in words.split(","))
+def _masses(words: str) -> list[float]:
+    masses = [float(word) for word in words.split(",")]
     if not all(0.0 < mass <= 1.0 for mass in masses):
-        raise argparse.ArgumentTypeError(f"{words}: expected numbers of more than 0 and at most 1")
+        raise ValueError(f"--masses is {words}, expected numbers of more than 0 and at most 1")
     return masses
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="folder of a local Hugging Face mixture-of-experts model")
-    parser.add_argument("--text", default="", help="UTF-8 files, separated by commas (as for evaluate.py)")
-    parser.add_argument("--scenario", help="preset or YAML file (default: the paper's cell, with this model's shape)")
-    parser.add_argument("--streams", type=int, default=128, help="streams of text that are read (default: 128)")
-    parser.add_argument("--seed", type=int, default=0, help="decides streams and cells (default: 0)")
-    parser.add_argument("--masses", type=_masses, default=MASSES, help="mass floors, separated by commas")
-    parser.add_argument("--limit", type=float, default=LIMIT, help="loss that is accepted (default: 0.005)")
-    parser.add_argument("--plot", type=Path, help="draw the curves to this PNG")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a row")
-    try:
-        run(parser.parse_args(arguments))
-    except (EvaluationError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+def main(options: Options) -> None:
+    masses = _masses(options.masses)
+    reader = find_reader(options.model, [word for word in options.text.split(",") if word])
+    scenario, plan = cell_of(reader, options.scenario), Plan(options.streams, options.seed, 1, 0)
+    title = f"{reader.facts['name']} in {scenario.name}, {options.streams} streams"
+    with harness.Report(options, COLUMNS, title=title) as report:
+        rows = []
+        for row in measure(reader.reading(scenario, plan), scenario, plan, masses):
+            rows.append(row)
+            report.add(row, _cells(row))
+        if options.plot is not None:
+            draw(rows, options.limit, options.plot)
+        for floor in floors(rows, options.limit):
+            report.note(_verdict(floor, min(masses)), floor)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(harness.command(main, Options, __doc__))

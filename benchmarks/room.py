@@ -20,26 +20,14 @@ latency of a forward pass has no such reference, but falls with the retained mas
 
 from __future__ import annotations
 
-import os
-
-# Before NumPy is loaded: one core for everything.
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
-os.environ["MKL_NUM_THREADS"] = "1"
-os.environ["OMP_NUM_THREADS"] = "1"
-
-import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
-import tyro
-from rich.console import Console
-from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import harness
 
 from baselines.joint.rounding import Objective
 from baselines.price import Price
@@ -52,13 +40,12 @@ COLUMNS: Final = (
     *("scenario", "what decides", "episodes", "reward", "retained\nmass", "gain over\nprice, %", "95 %\ninterval"),
     *("gain over\n1 ahead, %", "95 %\ninterval", "forward\npass, ms"),
 )
-WIDTH: Final = 150
 
 Decide = Callable[[Simulator], Decision]
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(harness.Options):
     """What is measured."""
 
     scenario: list[str] = field(default_factory=lambda: ["jetson", "mobile", "paper"])
@@ -73,8 +60,6 @@ class Options:
     """Random futures that candidates are judged by, each as long again. 0: the one that will come, luck included."""
     seed: int = 0
     """Seed of the episodes."""
-    json: bool = False
-    """Print one JSON object a row instead of a table."""
 
 
 @dataclass(frozen=True)
@@ -288,19 +273,14 @@ def cells(row: Row) -> list[str]:
 
 
 def main(options: Options) -> None:
-    table = Table(title="Room beyond price: reward and latency in validation episodes")
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column in COLUMNS[:2] else "right", no_wrap=True)
-    for name in options.scenario:
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        for found in measure(load_scenario(name), options):
-            if options.json:
-                print(json.dumps(asdict(found)), flush=True)
-            table.add_row(*cells(found))
-        table.add_section()
-    if not options.json:
-        Console(width=WIDTH).print(table)
+    title = "Room beyond price: reward and latency in validation episodes"
+    with harness.Report(options, COLUMNS, title=title, text=2) as report:
+        for name in options.scenario:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            report.section()
+            for found in measure(load_scenario(name), options):
+                report.add(found, cells(found))
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    sys.exit(harness.command(main, Options, __doc__, one_thread=True))

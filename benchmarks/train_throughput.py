@@ -5,23 +5,33 @@ Bar: at least 0.8. Both are run in turn, so that a change in the machine's speed
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import harness
 
 from agents.plan.hyperparameters import hyperparameters
 from agents.sb3.build import build, chunk_size
 from agents.sb3.vec_env import WDMoEVecEnv
 from wdmoe_env import load_scenario
+
+COLUMNS: Final = ("environments", "simulator, steps/s", "prepared arrays, steps/s", "ratio (median of pairs)")
+
+
+@dataclass(frozen=True)
+class Options(harness.Options):
+    """What is measured."""
+
+    scenario: str = "paper"
+    """Preset, or path of a YAML file."""
+    num_envs: tuple[int, ...] = (64, 256)
+    """Environments side by side."""
+    repeats: int = 7
+    """Pairs of measurements, of one update each."""
 
 
 class PreparedVecEnv(WDMoEVecEnv):
@@ -64,26 +74,17 @@ def rate(model: Any, updates: int) -> float:
     return (model.num_timesteps - before) / (time.perf_counter() - start)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenario", default="paper", help="preset or path of a YAML file")
-    parser.add_argument("--num-envs", type=int, nargs="+", default=[64, 256], help="environments side by side")
-    parser.add_argument("--repeats", type=int, default=7, help="pairs of measurements, of one update each")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a row")
-    options = parser.parse_args()
-    table = Table("environments", "simulator, steps/s", "prepared arrays, steps/s", "ratio (median of pairs)")
-    for num_envs in options.num_envs:
-        ours, prepared = (learner(kind, options.scenario, num_envs) for kind in (WDMoEVecEnv, PreparedVecEnv))
-        rate(ours, 1), rate(prepared, 1)
-        pairs = np.array([(rate(ours, 1), rate(prepared, 1)) for _ in range(options.repeats)])
-        medians, ratio = np.median(pairs, axis=0), float(np.median(pairs[:, 0] / pairs[:, 1]))
-        if options.json:
+def main(options: Options) -> None:
+    with harness.Report(options, COLUMNS, text=0) as report:
+        for num_envs in options.num_envs:
+            ours, prepared = (learner(kind, options.scenario, num_envs) for kind in (WDMoEVecEnv, PreparedVecEnv))
+            rate(ours, 1), rate(prepared, 1)
+            pairs = np.array([(rate(ours, 1), rate(prepared, 1)) for _ in range(options.repeats)])
+            medians, ratio = np.median(pairs, axis=0), float(np.median(pairs[:, 0] / pairs[:, 1]))
             row = {"num_envs": num_envs, "simulator": medians[0], "prepared": medians[1], "ratio": ratio}
-            print(json.dumps({"scenario": options.scenario, **row}), flush=True)
-        table.add_row(str(num_envs), f"{medians[0]:,.0f}", f"{medians[1]:,.0f}", f"{ratio:.2f}")
-    if not options.json:
-        Console().print(table)
+            cells = [str(num_envs), f"{medians[0]:,.0f}", f"{medians[1]:,.0f}", f"{ratio:.2f}"]
+            report.add({"scenario": options.scenario, **row}, cells)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(harness.command(main, Options, __doc__))

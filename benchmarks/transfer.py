@@ -6,28 +6,35 @@ slow, a quarter fast. Nothing is trained here.
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-import argparse
-import json
 import sys
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
-from rich.console import Console
-from rich.table import Table
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import harness
 
 from evaluation.comparison import Comparison, compare
 from evaluation.episodes.contenders import find_contenders
-from evaluation.episodes.errors import EvaluationError
 from evaluation.episodes.plan import Plan
 from wdmoe_env import Scenario, load_scenario
 
-METRICS = ("optimality", "reward", "retained_mass")
+METRICS: Final = ("optimality", "reward", "retained_mass")
+COLUMNS: Final = ("devices", "policy", "runs", "of the proven most, %", "interquartile mean, %", "reward", "mass")
+
+
+@dataclass(frozen=True)
+class Options(harness.Options):
+    """What is compared."""
+
+    policies: str = "wdmoe,price,pretrained:ppo"
+    """As for evaluate.py."""
+    devices: tuple[int, ...] = (4, 8, 16, 32)
+    """Sizes of the cell."""
+    episodes: int = 50
+    """Held-out episodes of each size."""
+    bound_steps: int = 200
+    """Single steps that are compared with the bound."""
+    seed: int = 0
+    """Seed of the episodes."""
 
 
 def cell(devices: int) -> Scenario:
@@ -50,34 +57,23 @@ def rows(comparison: Comparison, devices: int) -> list[dict[str, Any]]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--policies", default="wdmoe,price,pretrained:ppo", help="as for evaluate.py")
-    parser.add_argument("--devices", type=int, nargs="+", default=[4, 8, 16, 32], help="sizes of the cell")
-    parser.add_argument("--episodes", type=int, default=50, help="held-out episodes of each size")
-    parser.add_argument("--bound-steps", type=int, default=200, help="single steps that are compared with the bound")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the episodes")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a row")
-    options = parser.parse_args()
-    table = Table("devices", "policy", "runs", "of the proven most, %", "interquartile mean, %", "reward", "mass")
-    try:
-        contenders = find_contenders(options.policies.split(","), transfer=True)
-        plan = Plan(options.episodes, options.seed, decisions=1, bound_steps=options.bound_steps)
+def cells(row: dict[str, Any]) -> list[str]:
+    """A row as text."""
+    share = row["optimality"]
+    ends = ", ".join(f"{100 * end:.1f}" for end in share["ci95"])
+    means = (f"{row[name]['mean']:.3f}" for name in ("reward", "retained_mass"))
+    found = f"{100 * share['mean']:.1f} ({ends})", f"{100 * share['iqm']:.1f}"
+    return [f"{row['devices']}", row["policy"], f"{row['runs']}", *found, *means]
+
+
+def main(options: Options) -> None:
+    contenders = find_contenders(options.policies.split(","), transfer=True)
+    plan = Plan(options.episodes, options.seed, decisions=1, bound_steps=options.bound_steps)
+    with harness.Report(options, COLUMNS, text=2) as report:
         for devices in options.devices:
             for row in rows(compare(cell(devices), contenders, plan), devices):
-                if options.json:
-                    print(json.dumps(row), flush=True)
-                share = row["optimality"]
-                ends = ", ".join(f"{100 * end:.1f}" for end in share["ci95"])
-                table.add_row(
-                    f"{devices}", row["policy"], f"{row['runs']}", f"{100 * share['mean']:.1f} ({ends})",
-                    f"{100 * share['iqm']:.1f}", f"{row['reward']['mean']:.3f}", f"{row['retained_mass']['mean']:.3f}",
-                )  # fmt: skip
-    except (EvaluationError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    if not options.json:
-        Console().print(table)
+                report.add(row, cells(row))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(harness.command(main, Options, __doc__, one_thread=True))

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from support.toy import preset, toy
 
-import baselines
 from benchmarks import joint
+
+import baselines
 from wdmoe_env import Simulator
 
 OPTIONS = joint.Options(steps=6, batch=2, repeats=1, seconds=0.0)

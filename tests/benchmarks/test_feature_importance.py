@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.warm_start import imitation
 from benchmarks import features
+
+from agents.warm_start import imitation
 from wdmoe_env import Scenario
 from wdmoe_env.envs.features import FEATURES
 from wdmoe_env.system.selection import PRICE_LEVELS

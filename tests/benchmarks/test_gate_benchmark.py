@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from support.recorded import record, softmax
 
-from benchmarks import gate_statistics
+from benchmarks import gate_statistics, harness
+
 from wdmoe_env.gating.trace_file import write_trace
 
 OPTIONS = gate_statistics.Options(family=["mixtral", "uniform"], tokens=16, passes=64)
@@ -59,10 +59,10 @@ def test_passes_lie_within_documents(tmp_path: Path) -> None:
 
 def test_rows_as_json_and_as_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = replace(OPTIONS, trace=[linked(tmp_path / "mine.safetensors")], family=[], json=True)
-    assert gate_statistics.main(options) == 0
+    gate_statistics.main(options)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["layer"] for row in rows] == [0, 15, 31, None, 0, 1, 2, None]
-    assert gate_statistics.main(replace(options, json=False)) == 0
+    gate_statistics.main(replace(options, json=False))
     table = capsys.readouterr().out
     assert "mixtral, published" in table
     assert "…" not in table
@@ -71,16 +71,16 @@ def test_rows_as_json_and_as_a_table(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tokens": 1}, "--tokens is 1, expected at least 2"),
-        ({"passes": 0}, "--passes is 0, expected at least 1"),
-        ({"trace": ["none"]}, "no file 'none'"),
+        (["--tokens", "1"], "--tokens is 1, expected at least 2"),
+        (["--passes", "0"], "--passes is 0, expected at least 1"),
+        (["--trace", "none"], "no file 'none'"),
     ],
 )
-def test_faults_are_one_line(changes: Any, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert gate_statistics.main(replace(OPTIONS, **changes)) == 2
+def test_faults_are_one_line(changes: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert harness.command(gate_statistics.main, gate_statistics.Options, None, changes) == 2
     assert capsys.readouterr().err.startswith(f"error: {message}")
 
 
-def test_a_trace_of_short_documents_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert gate_statistics.main(replace(OPTIONS, trace=[record(tmp_path / "a.safetensors")], family=[])) == 2
-    assert "has no document of --tokens 16 tokens" in capsys.readouterr().err
+def test_a_trace_of_short_documents_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no document of --tokens 16 tokens"):
+        gate_statistics.main(replace(OPTIONS, trace=[record(tmp_path / "a.safetensors")], family=[]))

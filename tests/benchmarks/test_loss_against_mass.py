@@ -13,8 +13,10 @@ from support.toy import toy
 
 transformers = pytest.importorskip("transformers")
 
+from benchmarks import harness  # noqa: E402
 from benchmarks import loss_against_mass as benchmark  # noqa: E402
 from benchmarks.dropping import Dropping  # noqa: E402
+
 from evaluation.episodes.plan import Plan  # noqa: E402
 from evaluation.episodes.reader import find_reader  # noqa: E402
 from wdmoe_env import Simulator  # noqa: E402
@@ -128,19 +130,22 @@ def test_command_line(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     monkeypatch.setattr(benchmark, "WAYS", {"weight": "#0072B2"})
     options = ["--model", str(files / "model"), "--text", str(files / "text.txt"), "--streams", str(STREAMS)]
     options += ["--masses", "1.0,0.9"]
-    assert benchmark.main([*options, "--json", "--plot", str(tmp_path / "curve.png")]) == 0
+
+    def run(*more: str) -> int:
+        return harness.command(benchmark.main, benchmark.Options, benchmark.__doc__, [*options, *more])
+
+    assert run("--json", "--plot", str(tmp_path / "curve.png")) == 0
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["way"] for row in found] == ["weight", "weight", "best alone", "weight"]
     assert set(found[-1]) == {"way", "limit", "of_mean", "of_high"}
     assert (tmp_path / "curve.png").stat().st_size > 1000
-    assert benchmark.main(options) == 0
+    assert run() == 0
     out = capsys.readouterr().out
     assert "loss against top-k" in out
     assert "weight: mass floor that costs 0.5 %:" in out
-    assert benchmark.main([*options, "--scenario", "paper"]) == 2
+    assert run("--scenario", "paper") == 2
     assert capsys.readouterr().err.startswith("error: --model in scenario 'paper'")
-    assert benchmark.main([*options, "--streams", "99"]) == 2
+    assert run("--streams", "99") == 2
     assert "at most --episodes 10 fit" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        benchmark.main([*options, "--masses", "1.0,0"])
-    assert "1.0,0: expected numbers of more than 0 and at most 1" in capsys.readouterr().err
+    assert run("--masses", "1.0,0") == 2
+    assert "--masses is 1.0,0, expected numbers of more than 0 and at most 1" in capsys.readouterr().err

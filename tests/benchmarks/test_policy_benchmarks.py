@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from support.toy import preset
 
-import baselines
 from benchmarks import decision_time, transfer
+
+import baselines
 from evaluation.comparison import compare
 from evaluation.episodes.contenders import find_contenders
 from evaluation.episodes.plan import Plan

@@ -8,6 +8,7 @@ import pytest
 from support.toy import preset, toy
 
 from benchmarks import room
+
 from wdmoe_env import Scenario, Simulator
 
 OPTIONS = room.Options(episodes=3, lookahead_episodes=2, horizon=3)

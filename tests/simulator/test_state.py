@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from agents.files.tree import flatten, unflatten
 from support.replayed import replaying, table
 from support.toy import preset, random_decision, same_rng, toy
 
-from agents.files.tree import flatten, unflatten
 from wdmoe_env import Scenario, Simulator
 from wdmoe_env.simulator.state import SimulatorState, arrays_of, from_tree, to_tree
 

@@ -1,0 +1,1 @@
+"""Scripts that measure: each prints a table, or with `--json` one object a row."""
