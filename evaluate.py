@@ -30,7 +30,7 @@ from evaluation.episodes.reading import FEW_DOCUMENTS, Reader, Reading
 from evaluation.estimates.statistics import FEW_RUNS
 from evaluation.report import outputs, summary
 from evaluation.report.pair_table import build_pair_table
-from evaluation.report.table import build_table
+from evaluation.report.table import build_ratio_table, build_table
 from evaluation.report.upload import WandbMode, upload
 from wdmoe_env import Scenario, Simulator, load_scenario
 
@@ -179,6 +179,7 @@ def _show(comparisons: list[Comparison], plan: Plan, out: Path) -> None:
     console = console if console.is_terminal else Console(file=sys.stdout, width=width)
     for comparison in comparisons:
         console.print(build_table(comparison))
+        console.print(build_ratio_table(comparison))
         if (pairs := build_pair_table(comparison)) is not None:
             console.print(pairs)
         scenario = comparison.scenario
