@@ -73,8 +73,8 @@ def _newton(
 ) -> FloatArray:
     r"""Solve for the (N, U) split; devices that do not share the band (0 in `sharing`, else 1) keep any value.
 
-    With :math:`s_u = c_{max} - c_u` (`slack`) and :math:`h = T - c_{max}` (`head`), one step in :math:`x_u = \ln b_u`
-    and :math:`y = \ln h` is
+    With :math:`s_u = c_{max} - c_u` (`slack`) and :math:`h = T - c_{max}` (`head`), one step in
+    :math:`x_u = \ln b_u` and :math:`y = \ln h` is
 
     .. math:: \Delta y = \frac{\sum_u b_u r_u / \sigma_u}{\sum_u b_u \eta_u / \sigma_u}, \quad
         \Delta x_u = \frac{r_u - \eta_u \Delta y}{\sigma_u}
