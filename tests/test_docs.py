@@ -1,11 +1,12 @@
 """The documentation is true: its Python runs, its links lead somewhere, and no scenario key is missing."""
 
 import json
+import pkgutil
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -14,9 +15,10 @@ import evaluate
 import train
 from agents.export import command as export
 from agents.tune import __main__ as tune
+from evaluation.comparison import METRICS
 from wdmoe_env import Scenario, load_scenario, preset_names
 from wdmoe_env.envs.features import FEATURES
-from wdmoe_env.gating.bank import gate_bank
+from wdmoe_env.gating.bank import Split, gate_bank
 from wdmoe_env.simulator import simulator
 from wdmoe_env.system.metrics import SCHEMA
 
@@ -33,6 +35,10 @@ FILE = re.compile(r"<!-- file: (\S+) -->\s*$")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 SCENARIO_ROW = re.compile(r"^\| `([\w.\[\]]+)` \|[^|]*\|[^|]*\| ([^|]+) \|", re.MULTILINE)
 BANK_PASSES = 4
+PACKAGES = ("wdmoe_env", "baselines", "agents", "evaluation", "benchmarks")
+NAME = re.compile(rf"(?:`|python -m )((?:{'|'.join(PACKAGES)})(?:\.\w+)+)")
+PLACE = re.compile(rf"\b((?:{'|'.join(PACKAGES)}|tests|docs)/(?:[\w.-]+/)*[\w.-]*\w)")
+STANDS_FOR_OTHERS = re.compile(r"\b[A-Z]+\b")
 
 
 @dataclass(frozen=True)
@@ -159,3 +165,54 @@ def test_relative_links_lead_somewhere(page):
         assert file.exists(), f"{page.name}: {target}"
         if anchor and file.suffix == ".md":
             assert anchor in anchors(file), f"{page.name}: {target}"
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name is that of a module, or of something in one; fields of a dataclass count."""
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        owner, _, field = name.rpartition(".")
+        return "." in owner and exists(owner) and field in getattr(pkgutil.resolve_name(owner), "__annotations__", {})
+    return True
+
+
+@pytest.mark.parametrize("page", [*GUIDES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_names_and_files_in_the_documentation_exist(page):
+    text = page.read_text(encoding="utf-8")
+    names = {name for name in NAME.findall(text) if not STANDS_FOR_OTHERS.search(name.rpartition(".")[2])}
+    assert [name for name in sorted(names) if not exists(name)] == []
+    places = {place for place in PLACE.findall(text) if not STANDS_FOR_OTHERS.search(place)}
+    assert [place for place in sorted(places) if not (ROOT / place).exists()] == []
+
+
+def rows(page: str, heading: str = "") -> list[list[str]]:
+    """Cells of all rows of a page's tables, or of those below one heading alone."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    if heading:
+        text = text.partition(f"{heading}\n")[2].partition("\n## ")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+
+
+def test_every_symbol_of_the_notation_is_in_the_glossary():
+    notation = {symbol for cells in rows("system-model.md", "## Notation") for symbol in cells[0].split(", ")}
+    known = {symbol for cells in rows("glossary.md") for symbol in re.split(r"[,=…]\s*|\s+", cells[1])}
+    known |= {symbol for cells in rows("glossary.md") for symbol in re.findall(r"1…(\w)", cells[1])}
+    assert {"w", "q", "b", "g_dl", "K", "n_e"} <= notation  # the table was found
+    assert {symbol for symbol in notation - known if symbol.strip("-")} == set()
+
+
+def test_names_in_the_glossary_exist():
+    known = {*scenario_keys(), *SCHEMA, *METRICS, *get_args(Split)}
+    names = [name for cells in rows("glossary.md") for name in re.findall(r"`([\w.\[\]]+)`", cells[3])]
+    assert len(names) > 60
+    assert [name for name in names if name not in known and not exists(name)] == []
+
+
+def test_every_part_of_the_environment_has_a_floor():
+    floors = " ".join(cells[1] for cells in rows("architecture.md", "## The floors"))
+    env = ROOT / "wdmoe_env"
+    hardware = [f"hardware/{path.name}" for path in (env / "hardware").iterdir() if (path / "__init__.py").exists()]
+    parts = [path.name for path in env.iterdir() if (path / "__init__.py").exists() and path.name != "hardware"]
+    files = [path.name for path in env.glob("*.py") if path.name != "__init__.py"]
+    assert [part for part in (*hardware, *parts, *files) if f"`wdmoe_env/{part}`" not in floors] == []

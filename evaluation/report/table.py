@@ -1,4 +1,4 @@
-"""The table of a comparison, one row a policy."""
+"""The tables of a comparison, one row a policy."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ COLUMNS = {
     "latency_ms": "latency (ms)",
     "latency_vs_top_k": "vs top-k",
     "wlr": "WLR (1/s)",
+    "wlr_token": "token WLR",
+    "wlr_device": "device WLR",
     "retained_mass": "retained mass",
     "reward": "reward",
     "optimality": "of bound",
@@ -22,23 +24,46 @@ COLUMNS = {
     "decision_us": "decision (µs)",
 }
 """Headings of the metrics that tables show, where there are any; all others are in the summary."""
+_RATIOS = ("wlr", "wlr_token", "wlr_device")
+"""Forms of the weight-to-latency ratio: in the terminal, all but the first have room only in a table of their own."""
+_RATIO_CAPTION = (
+    "WLR: kept gate weight over the layer's latency, this project's form and the reward's default\n"
+    "token WLR: as in an independent re-implementation of the paper's algorithm; it rewards dropping by itself\n"
+    "device WLR: kept gate weight over each device's own time, summed"
+)
+_RATIO_WIDTH = 106
+"""Room for the lines below the table of ratios."""
 _FINE = ("bits_per_byte", "bits_vs_top_k")
 """Metrics whose differences are small, but matter."""
 
 
 def build_table(comparison: Comparison) -> Table:
-    """Return the table of one scenario: means, and below each its 95 % interval."""
+    """Return the terminal's table of one scenario: means, and below each its 95 % interval."""
+    shown = {name: column for name, column in columns(comparison).items() if name not in _RATIOS[1:]}
+    return _table(comparison, shown, heading(comparison), _caption(comparison))
+
+
+def build_ratio_table(comparison: Comparison) -> Table:
+    """Return the terminal's table of the three forms of the weight-to-latency ratio, as `build_table`."""
+    shown = {name: COLUMNS[name] for name in _RATIOS}
+    title = f"{comparison.scenario.name} · forms of the weight-to-latency ratio, 1/s"
+    return _table(comparison, shown, title, _RATIO_CAPTION, _RATIO_WIDTH)
+
+
+def _table(
+    comparison: Comparison, shown: dict[str, str], title: str, caption: str, min_width: int | None = None
+) -> Table:
     table = Table(
-        title=heading(comparison),
-        caption=_caption(comparison),
+        title=title,
+        caption=caption,
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
+        min_width=min_width,
     )
     table.add_column("policy", style="bold", no_wrap=True)
-    shown = columns(comparison)
     for column in shown.values():
         table.add_column(column, justify="right")
     for result in comparison.results:

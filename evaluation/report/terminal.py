@@ -14,7 +14,7 @@ from evaluation.episodes.reading import FEW_DOCUMENTS
 from evaluation.estimates.statistics import FEW_RUNS
 from evaluation.report import outputs
 from evaluation.report.pair_table import build_pair_table
-from evaluation.report.table import build_table
+from evaluation.report.table import build_ratio_table, build_table
 
 MIN_WIDTH, MIN_WIDTH_READING = 120, 160
 FEW_EPISODES = 20
@@ -27,6 +27,7 @@ def show(comparisons: Sequence[Comparison], plan: Plan, out: Path) -> None:
     console = console if console.is_terminal else Console(file=sys.stdout, width=width)
     for comparison in comparisons:
         console.print(build_table(comparison))
+        console.print(build_ratio_table(comparison))
         if (pairs := build_pair_table(comparison)) is not None:
             console.print(pairs)
         for note in _notes(comparison, plan):

@@ -39,6 +39,7 @@ def test_table_and_report_are_named(tiny_file: Path, tmp_path: Path, capsys: pyt
     out = capsys.readouterr().out
     assert "vs top-k" in out
     assert "of bound: reward as a share of the proven most, mean over 6 sampled steps" in out
+    assert "token WLR: as in an independent re-implementation" in out
     assert f"report: {tmp_path / outputs.REPORT}" in out
     assert {outputs.SUMMARY, outputs.EPISODES, outputs.REPORT} <= {path.name for path in tmp_path.iterdir()}
     assert not list(tmp_path.glob(".*"))

@@ -1,9 +1,11 @@
-"""Exact bandwidth allocation: the split of the band that makes a layer's latency smallest for a given selection.
+r"""Exact bandwidth allocation: the split of the band that makes a layer's latency smallest for a given selection.
 
-At the optimum all loaded devices finish together, because each device's time falls strictly with its bandwidth and
-exceeds every bound as its bandwidth goes to 0. So there is one unknown T, with
+.. math:: \min_{b \ge 0,\; \sum_u b_u \le B} \;\max_{u:\, n_u > 0} \left(n_u\, t_u^{comm}(b_u) + t_u^{comp}\right)
 
-    n_u * t_comm[u](b_u) + c_u = T  for every loaded device,  and  sum of b_u = B.
+A convex min-max problem. At the optimum all loaded devices finish together (its KKT conditions), because each device's
+time falls strictly with its bandwidth and exceeds every bound as its bandwidth goes to 0. So there is one unknown T,
+
+.. math:: n_u\, t_u^{comm}(b_u) + t_u^{comp} = T \text{ for every loaded device}, \quad \sum_u b_u = B.
 
 Newton's method on these equations, in the logarithms of b, of communication time and of T minus the largest compute
 time, where all of them are nearly straight lines: that is why few iterations reach machine precision, also where
@@ -69,7 +71,17 @@ def split(tokens: FloatArray, compute_time: FloatArray, reach: FloatArray, radio
 def _newton(
     sharing: FloatArray, payload: FloatArray, computation: FloatArray, reach: FloatArray, total: float
 ) -> FloatArray:
-    """Solve for the (N, U) split; devices that do not share the band (0 in `sharing`, else 1) keep any value."""
+    r"""Solve for the (N, U) split; devices that do not share the band (0 in `sharing`, else 1) keep any value.
+
+    With :math:`s_u = c_{max} - c_u` (`slack`) and :math:`h = T - c_{max}` (`head`), one step in
+    :math:`x_u = \ln b_u` and :math:`y = \ln h` is
+
+    .. math:: \Delta y = \frac{\sum_u b_u r_u / \sigma_u}{\sum_u b_u \eta_u / \sigma_u}, \quad
+        \Delta x_u = \frac{r_u - \eta_u \Delta y}{\sigma_u}
+
+    with :math:`r_u = \ln f_u - \ln(s_u + h)` (`gap`), :math:`\eta_u = h / (s_u + h)` (`rise`) and
+    :math:`\sigma_u = -d \ln f_u / d \ln b_u` (`slope`), f_u the time that device u communicates.
+    """
     slack = np.maximum.reduce(computation, axis=-1, keepdims=True) - computation
     bandwidth = total / _dot(sharing, sharing) * np.ones_like(sharing)
     seconds, slope = _time_and_slope(bandwidth, payload, reach)
@@ -100,7 +112,12 @@ def _dot(left: FloatArray, right: FloatArray) -> FloatArray:
 
 
 def _time_and_slope(bandwidth: FloatArray, payload: FloatArray, reach: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Seconds a device communicates, and minus the derivative of their ln by ln b, between 0 and 1: both (N, U)."""
+    r"""Seconds f a device communicates, and minus the derivative of their ln by ln b, between 0 and 1: both (N, U).
+
+    .. math:: f = n L \left(\frac{1}{R_{dl}} + \frac{1}{R_{ul}}\right), \quad
+        \sigma = \frac{\sum_{links} \frac{1}{\ell} \left(1 - \frac{\gamma}{(1 + \gamma)\, \ell}\right)}
+        {\sum_{links} \frac{1}{\ell}}, \quad \gamma = \frac{P g}{N_0 b}, \quad \ell = \ln(1 + \gamma)
+    """
     snr = reach / bandwidth
     grown = 1.0 + snr
     inverse = 1.0 / np.log(grown)

@@ -1,4 +1,10 @@
-"""How long devices compute by a model that is affine in the tokens of an expert, as linear and roofline are."""
+r"""How long devices compute by a model that is affine in the tokens of an expert, as linear and roofline are.
+
+.. math:: t_u^{comp} = \sum_{e:\, host(e) = u,\, n_e > 0} \frac{F_u + n_e\, \kappa_u}{1 - \rho_u}
+
+with the time :math:`F_u` of using an expert at all, :math:`\kappa_u` of each of its tokens, and the load
+:math:`\rho_u`.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +21,11 @@ SLOPE_STEPS = 60
 
 @dataclass(frozen=True)
 class ComputeModel:
-    """Time of the experts on idle devices: `fixed_s` once an expert is used, and `token_s` for each of its tokens.
+    r"""Time of the experts on idle devices: `fixed_s` once an expert is used, and `token_s` for each of its tokens.
 
-    The paper's linear model has fixed_s = 0 and token_s = flops / C. A roofline has fixed_s = launch overhead +
-    weight bytes / memory bandwidth, and token_s = flops / peak.
+    The paper's linear model (R): :math:`F = 0, \kappa = W / C`, with W FLOPs a token and C FLOP/s. A roofline
+    (Williams, Waterman and Patterson 2009, its two roofs added): :math:`F = t_{launch} + bytes / bandwidth` and
+    :math:`\kappa = W / peak`.
 
     Attributes:
         fixed_s: (U,) seconds for every expert that has at least one token; (N, U) where cells differ.
@@ -59,9 +66,9 @@ class ComputeModel:
 
 
 def compute_time(tokens_per_expert: FloatArray, load: FloatArray, model: ComputeModel) -> FloatArray:
-    """Seconds each device computes: (N, U), from (N, E) token counts and (N, U) load.
+    r"""Seconds each device computes: (N, U), from (N, E) token counts and (N, U) load.
 
-    `sum over experts e on u of ([n_e > 0] * fixed_s + n_e * token_s) / (1 - load)`.
+    .. math:: t_u^{comp} = \frac{1}{1 - \rho_u} \sum_{e:\, host(e) = u} \left([n_e > 0]\, F_u + n_e\, \kappa_u\right)
     """
     time = model.per_device(tokens_per_expert) * model.token_s
     if model.has_fixed:
@@ -70,7 +77,7 @@ def compute_time(tokens_per_expert: FloatArray, load: FloatArray, model: Compute
 
 
 def affine_minorant(seconds: FloatArray, at: float) -> tuple[FloatArray, FloatArray]:
-    """Affine functions `fixed + n * per_token`, neither negative, that are nowhere above `seconds`: (...) each.
+    r"""Affine minorants :math:`a + n b \le t(n)` of `seconds`, with a and b not negative: (...) each.
 
     They are as high as such functions can be at `at` tokens, and exact where `seconds` is affine itself.
 

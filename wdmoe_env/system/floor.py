@@ -1,4 +1,13 @@
-"""The mass floor: give tokens back to plain routing until a selection keeps enough of its gate mass."""
+r"""The mass floor: give tokens back to plain routing until a selection keeps enough of its gate mass.
+
+Which tokens is a covering knapsack problem: for returned tokens R, gains :math:`g_j` of gate mass and costs
+:math:`c_j` at the prices,
+
+.. math:: \min_R \sum_{j \in R} c_j \quad \text{s.t.} \quad \sum_{j \in R} g_j \ge
+    m_{floor} M - \sum_{j,e} w_{je} q_{je}
+
+with M the mass of plain routing. It is solved greedily, by :math:`c_j / g_j` (Dantzig 1957): good, not always optimal.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""From rates to the time a layer takes: Shannon rates, time per token, device times, the wait for the slowest."""
+r"""From rates to the time a layer takes: Shannon rates, time per token, device times, the wait for the slowest.
+
+.. math:: t_{layer} = \max_{u:\, n_u > 0} \left(n_u\, t_u^{comm} + t_u^{comp}\right)
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,11 @@ class Radio:
 
 
 def snr_bandwidth(gain_dl: FloatArray, gain_ul: FloatArray, radio: Radio) -> FloatArray:
-    """`P * g / N0` of both links, Hz: (2, N, U), downlink first. The bandwidth at which the SNR is 1.
+    r"""Carrier-to-noise-density ratio of both links, Hz: (2, N, U), downlink first.
+
+    .. math:: C / N_0 = P g / N_0
+
+    Over a bandwidth b the SNR is :math:`C / (N_0 b)`, so this is also the bandwidth at which the SNR is 1.
 
     A link so weak that the whole spectrum would not carry one token within `outage_s` counts as just that weak, so
     that a device out of reach costs a finite time.
@@ -60,33 +67,46 @@ def snr_bandwidth(gain_dl: FloatArray, gain_ul: FloatArray, radio: Radio) -> Flo
 
 
 def rate(bandwidth: FloatArray | float, reach: FloatArray) -> FloatArray:
-    """Shannon rate `b * ln(1 + reach / b)`, nats/s, practically 0 where b is 0; for `reach` see `snr_bandwidth`."""
+    r"""Shannon rate (R for the form) in nats/s, practically 0 where b is 0; for `reach` see `snr_bandwidth`.
+
+    .. math:: R(b) = b \ln\left(1 + \frac{P g}{N_0 b}\right)
+
+    Capacity of a channel with additive white Gaussian noise (Shannon 1948): the whole power over the link's share b.
+    Divide by ln 2 for bit/s.
+    """
     positive = np.maximum(bandwidth, 1e-100)
     return positive * np.log1p(reach / positive)
 
 
 def communication_time(bandwidth: FloatArray, reach: FloatArray, radio: Radio) -> FloatArray:
-    """Seconds to send one token to each device and its result back: (N, U).
+    r"""Seconds to send one token to each device and its result back (R): (N, U).
 
-    `bits / R_dl + bits / R_ul` (R), each direction at most `outage_s`.
+    .. math:: t_u^{comm} = L / R_u^{dl} + L / R_u^{ul}
+
+    L is the payload of a token in one direction; each direction takes at most `outage_s`.
     """
     return token_time(rate(bandwidth, reach), radio)
 
 
 def token_time(rates: FloatArray, radio: Radio) -> FloatArray:
-    """Seconds to send one token there and back, (N, U), from the (2, N, U) rates in nats/s."""
+    """Seconds to send one token there and back, (N, U), from the (2, N, U) rates in nats/s: `communication_time`."""
     seconds = radio.payload_nats / np.maximum(rates, radio.outage_rate)
     return seconds[0] + seconds[1]
 
 
 def device_time(tokens: FloatArray, communication: FloatArray, computation: FloatArray) -> FloatArray:
-    """Seconds until each device has answered: (N, U); 0 for a device without tokens.
+    r"""Seconds until each device has answered: (N, U); 0 for a device without tokens.
 
-    `n_u * t_comm[u] + t_comp[u]`, with `computation` already summed over the device's experts.
+    .. math:: t_u = n_u\, t_u^{comm} + t_u^{comp}
+
+    Args:
+        tokens: (N, U) tokens n_u of each device.
+        communication: (N, U) seconds for one token.
+        computation: (N, U) seconds, already summed over the device's experts; 0 without tokens.
     """
     return tokens * communication + computation
 
 
 def block_latency(times: FloatArray) -> FloatArray:
-    """The attention waiting latency (R): (N,) seconds until the slowest device has answered."""
+    r"""The attention waiting latency (R): :math:`\max_u t_u`, (N,) seconds until the slowest device has answered."""
     return times.max(axis=-1)

@@ -41,7 +41,7 @@ def layer_times(
 def weight_to_latency(
     name: str, routing: Routing, times: LayerTimes, compute: ComputeModel, num_tokens: int
 ) -> FloatArray:
-    """The ratio called `name` (`wlr`, `wlr_token` or `wlr_device`) of a layer: (N,), 1/s."""
+    """The ratio called `name` (`wlr`, `wlr_token` or `wlr_device`; formulas in `metrics`) of a layer: (N,), 1/s."""
     if name == "wlr":
         return metrics.wlr(routing.mass, times.latency)
     if name == "wlr_device":

@@ -1,4 +1,9 @@
-"""What a layer is judged by: latency, retained gate mass and the three weight-to-latency ratios."""
+r"""The metrics of a layer: latency, retained gate mass, the three weight-to-latency ratios (WLR) and the reward.
+
+In formulas w are gate weights, q the selection, :math:`t_u` device times and :math:`t = \max_u t_u` the latency. How
+the paper normalises its WLR is not established. An independent re-implementation of its Algorithm 1 takes
+`wlr_token`; the block form `wlr` is this project's own, and the default.
+"""
 
 from __future__ import annotations
 
@@ -29,17 +34,28 @@ INSTANT: Final = 1e-30
 
 
 def retained_mass(mass: FloatArray, top_k_mass: FloatArray) -> FloatArray:
-    """Share of plain top-K's gate mass that is kept: (N,), from (N, E) kept mass and (N,) top-K mass."""
+    r"""Share of plain top-K's gate mass that is kept: (N,), from (N, E) kept mass and (N,) top-K mass.
+
+    .. math:: \sum_{j,e} w_{je} q_{je} \Big/ \sum_j \sum_{e \in topK(j)} w_{je}
+    """
     return mass.sum(axis=-1) / top_k_mass
 
 
 def wlr(mass: FloatArray, latency: FloatArray) -> FloatArray:
-    """Block WLR `sum(w * q) / latency`, 1/s: (N,), from (N, E) kept mass and (N,) latency."""
+    r"""Block WLR, the project's own form, 1/s: (N,), from (N, E) kept mass and (N,) latency.
+
+    .. math:: WLR = \frac{1}{t} \sum_{j,e} w_{je} q_{je}
+    """
     return mass.sum(axis=-1) / latency
 
 
 def wlr_token(share: FloatArray, token_time: FloatArray, tokens: int) -> FloatArray:
-    """Token WLR (R), 1/s: the mean over tokens of the mean over a token's experts of `w / t_token`.
+    r"""Token WLR (R), 1/s: the mean over tokens of the mean over a token's experts of weight over time.
+
+    .. math:: WLR_{token} = \frac{1}{J} \sum_j \frac{\sum_e q_{je}\, w_{je} / \tau_{host(e)}}{\sum_e q_{je}}, \quad
+        \tau_u = t_u / n_u
+
+    By itself it rewards dropping: an inner mean rises when its smallest term goes (docs/system-model.md).
 
     Args:
         share: (N, E) gate weights summed over an expert's tokens, each divided by its token's number of experts.
@@ -50,19 +66,32 @@ def wlr_token(share: FloatArray, token_time: FloatArray, tokens: int) -> FloatAr
 
 
 def wlr_device(mass: FloatArray, device_time: FloatArray) -> FloatArray:
-    """Device WLR (R), 1/s: the sum over devices of `sum_j(w * q) / device_time`, from (N, U) masses and times."""
+    r"""Device WLR (R), 1/s: (N,), from (N, U) masses and times.
+
+    .. math:: WLR_{device} = \sum_u \frac{1}{t_u} \sum_j \sum_{e:\, host(e) = u} w_{je} q_{je}
+    """
     return (mass / np.maximum(device_time, INSTANT)).sum(axis=-1)
 
 
 def reward(
     ratio: FloatArray, reference: FloatArray | float, retained: FloatArray, mass_floor: float, penalty: float
 ) -> FloatArray:
-    """`ratio / reference - penalty * max(0, mass_floor - retained)`: (N,)."""
+    r"""Reward of a step: (N,).
+
+    .. math:: r = WLR / WLR_{topK} - \lambda \max(0,\; m_{floor} - m)
+
+    Args:
+        ratio: (N,) WLR.
+        reference: (N,) or a number: that of plain top-K routing with uniform bandwidth in the same state.
+        retained: (N,) retained gate mass m.
+        mass_floor: m_floor; falling short of it by at most 1e-6 counts as rounding.
+        penalty: for a whole unit of missing mass.
+    """
     # A float32 sum of gate weights may miss the floor by rounding; that is no breach.
     shortfall = np.maximum(0.0, mass_floor - retained - 1e-6)
     return ratio / reference - penalty * shortfall
 
 
 def bottleneck(device_time: FloatArray) -> NDArray[np.int64]:
-    """Index of the device that everything waits for: (N,)."""
+    r"""Index of the device that everything waits for: :math:`\arg\max_u t_u`, (N,)."""
     return device_time.argmax(axis=-1)

@@ -68,7 +68,11 @@ def by_expert(array: NDArray[Array]) -> NDArray[Array]:
 
 
 def routing(gate_weights: GateArray, selection: BoolArray) -> Routing:
-    """Sum up a selection: (N, J, E) gate weights and (N, J, E) bool to a `Routing`."""
+    r"""Sum up a selection: (N, J, E) gate weights and (N, J, E) bool to a `Routing`.
+
+    .. math:: n_e = \sum_j q_{je}, \quad mass_e = \sum_j w_{je} q_{je}, \quad
+        share_e = \sum_j \frac{w_{je} q_{je}}{\sum_{e'} q_{je'}}
+    """
     chosen = by_expert(selection).astype(np.float32)
     kept = by_expert(gate_weights) * chosen
     used = np.matmul(np.ones(chosen.shape[1], dtype=np.float32), chosen)
@@ -84,7 +88,7 @@ def routing(gate_weights: GateArray, selection: BoolArray) -> Routing:
 
 
 def top_k(gate_weights: GateArray, k: int) -> BoolArray:
-    """Plain top-K routing: the K largest weights of each token, the first of equal ones. (N, J, E) bool."""
+    """Plain top-K routing (Shazeer et al. 2017): the K largest weights of a token, the first of equals. (N, J, E)."""
     weights = by_expert(gate_weights)
     return largest(weights, k).swapaxes(1, 2)
 
@@ -110,10 +114,13 @@ def by_price(
     candidates: Candidates = "top-k",
     routed: BoolArray | None = None,
 ) -> BoolArray:
-    """Keep the experts that are worth their device's price. (N, J, E) bool.
+    r"""Keep the experts that are worth their device's price. (N, J, E) bool.
 
-    Each token keeps those of its candidates with `w > price[host]`, at most K, and where none is, the one with the
-    largest `w - price[host]`. By LP duality some prices make this the optimal selection (docs/system-model.md).
+    .. math:: q_j = \arg\max_{1 \le \sum_e q_{je} \le K} \sum_e (w_{je} - \mu_{host(e)})\, q_{je}
+
+    Each token keeps those of its candidates with :math:`w > \mu`, at most K, and where none is, the one with the
+    largest :math:`w - \mu`. The prices are the multipliers of the devices' capacities: by LP duality some make this the
+    optimal selection (docs/system-model.md).
 
     Args:
         gate_weights: (N, J, E).

@@ -17,7 +17,7 @@ from evaluation.episodes.errors import EvaluationError
 from evaluation.episodes.plan import Plan
 from evaluation.report import html, outputs, style, summary, upload
 from evaluation.report.device_plot import device_groups
-from evaluation.report.table import build_table
+from evaluation.report.table import build_ratio_table, build_table, number
 from wdmoe_env import Scenario, load_scenario
 
 POLICIES = ["top-k", "top-k+bandwidth", "random"]
@@ -199,6 +199,19 @@ def test_table_is_readable_at_120_columns(comparison: Comparison) -> None:
     for policy in POLICIES:
         assert sum(re.match(rf"\s*{re.escape(policy)}\s", line) is not None for line in lines) == 1
     assert sum(line.count("–") for line in lines) == 7 * len(POLICIES)  # noqa: RUF001
+
+
+def test_terminal_and_report_show_every_form_of_the_ratio(comparison: Comparison, written: Path) -> None:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(build_ratio_table(comparison))
+    lines = console.export_text().splitlines()
+    page = (written / outputs.REPORT).read_text()
+    for heading in ("WLR (1/s)", "token WLR", "device WLR"):
+        assert heading in lines[2]
+        assert f"<th>{heading}</th>" in page
+    estimates = comparison.results[1].estimates
+    row = next(line for line in lines if line.split()[:1] == ["top-k+bandwidth"])
+    assert row.split()[1:] == [number(estimates[name].mean) for name in ("wlr", "wlr_token", "wlr_device")]
 
 
 def test_scalars_and_rows_for_the_tracker(made: summary.Summary) -> None:
