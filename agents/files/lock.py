@@ -6,30 +6,34 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from wdmoe_env.files.safe import StorageError
+from filelock import FileLock, Timeout
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks.
-    fcntl = None  # type: ignore[assignment]
+from wdmoe_env.files.safe import StorageError
 
 
 @contextlib.contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Hold `file` for as long as the context lasts; a process that is killed lets go of it.
+    """Hold what `file` says was started, for as long as the context lasts; a process that is killed lets go of it.
+
+    The lock is a hidden file beside it, which stays: somebody may be about to lock it.
 
     Raises:
         StorageError: another process holds it.
     """
+    # Not the library's stand-in for file systems without locks: that would outlive a process that is killed.
+    lock = FileLock(lock_of(file), blocking=False, fallback_to_soft=False)
     with contextlib.ExitStack() as stack:
         # A file system without locks is no reason not to train.
-        with contextlib.suppress(OSError):
-            handle = stack.enter_context(file.open("rb"))
+        with contextlib.suppress(OSError, NotImplementedError):
             try:
-                if fcntl is not None:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+                stack.enter_context(lock)
+            except Timeout as error:
                 raise StorageError(
                     f"{file.parent} is being trained by another process: wait for it, or end it first"
                 ) from error
         yield
+
+
+def lock_of(file: Path) -> Path:
+    """The file that is locked in the place of another."""
+    return file.with_name(f".{file.name}.lock")

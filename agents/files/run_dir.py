@@ -6,6 +6,7 @@ evaluations.csv       evaluations on validation episodes, which training never s
 checkpoints/000…/     full states, the last two: state.safetensors and state.json
 best/                 the policy of the best evaluation: policy.safetensors and policy.json
 wandb/                what Weights & Biases keeps
+.config.json.lock     held while a process trains here
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ class RunDir:
         """Raise a StorageError if the directory holds something already, or cannot be looked at."""
         path = self.path
         try:
-            # A process that was killed before there was anything leaves at most a part of its first file.
-            used = path.exists() and (not path.is_dir() or any(not _is_part(entry) for entry in path.iterdir()))
+            # A process that was killed before there was anything leaves at most a part of its first file, and a lock.
+            used = path.exists() and (not path.is_dir() or any(not _is_left_over(entry) for entry in path.iterdir()))
         except OSError as error:
             raise StorageError(f"run directory {path} cannot be written: {error.strerror}") from error
         if used:
@@ -158,5 +159,5 @@ def read_config(path: Path) -> dict[str, Any]:
     return read_json(path)
 
 
-def _is_part(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(".part")
+def _is_left_over(path: Path) -> bool:
+    return path.name.startswith(".") and path.suffix in (".part", ".lock")

@@ -10,7 +10,6 @@ ELSEWHERE = {
     "agents/files/table.py": "appends a row, and cuts it off again where the disk is full",
     "agents/training/side_by_side.py": "the log that a process prints to",
     "wdmoe_env/gating/trace_file.py": "the part within `replacing`, which is checked before it takes its place",
-    "wdmoe_env/moe/small/trainer.py": "torch writes the checkpoint itself",
     "wdmoe_env/hardware/record/record.py": "appends a row as soon as it is measured, to a file that is new",
 }
 

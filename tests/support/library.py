@@ -6,15 +6,15 @@ from pathlib import Path
 
 from wdmoe_env.moe.small.corpus import part_of
 from wdmoe_env.moe.small.model import Architecture
-from wdmoe_env.moe.small.trainer import Plan
+from wdmoe_env.moe.small.trainer import TrainingSchedule
 
 TINY = Architecture(hidden=16, layers=2, heads=2, kv_heads=1, intermediate=8, context=16)
 SIZES = {"hidden": 16, "layers": 2, "heads": 2, "kv_heads": 1, "intermediate": 8, "context": 16}
 
 
-def plan(**changes: object) -> Plan:
+def schedule(**changes: object) -> TrainingSchedule:
     settings = {"steps": 8, "batch": 4, "muon_rate": 0.05, "adam_rate": 0.01, "warm_up": 2, "seed": 0}
-    return Plan(**{**settings, "precision": "fp32", **changes})  # type: ignore[arg-type]
+    return TrainingSchedule(**{**settings, "precision": "fp32", **changes})  # type: ignore[arg-type]
 
 
 def source(number: int) -> bytes:

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from wdmoe_env.files.safe import StorageError
+
 COMMANDS = {
     "capture": ("capture", "record the gate weights that a mixture-of-experts model gives the tokens of a text"),
     "train": (
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(name, rest)
     except ImportError as error:
         return _fault(f"{error}; {NEEDS}")
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, StorageError) as error:
         return _fault(str(error))
     except KeyboardInterrupt:
         return _fault("interrupted", 130)

@@ -11,12 +11,13 @@ import pytest
 import torch
 from support.library import SIZES, source, write_library
 
+from wdmoe_env.files.safe import StorageError
 from wdmoe_env.moe.__main__ import main as command_line
 from wdmoe_env.moe.small import bits, corpus
 from wdmoe_env.moe.small.model import load, score
 from wdmoe_env.moe.small.options import CHECKPOINT, Options
 from wdmoe_env.moe.small.train import main
-from wdmoe_env.moe.small.trainer import Trainer
+from wdmoe_env.moe.small.trainer import LanguageModelTrainer
 
 
 @pytest.fixture
@@ -31,14 +32,14 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function that lets a signal come during an update."""
 
     def arrange(update: int, number: int) -> None:
-        step = Trainer.step
+        step = LanguageModelTrainer.step
 
-        def interrupted(trainer: Trainer) -> float:
+        def interrupted(trainer: LanguageModelTrainer) -> float:
             if trainer.done + 1 == update:
                 os.kill(os.getpid(), number)
             return step(trainer)
 
-        monkeypatch.setattr(Trainer, "step", interrupted)
+        monkeypatch.setattr(LanguageModelTrainer, "step", interrupted)
 
     return arrange
 
@@ -109,7 +110,6 @@ def test_what_a_resumed_run_cannot_change_is_named(options: Options, stop_at: An
         ({"ngram": -1}, "--ngram -1, expected"),
         ({"steps": 0}, "steps=0, expected a whole number >= 1"),
         ({"hidden": 15}, "hidden=15, expected a multiple of"),
-        ({"resume": True}, "checkpoint.pt does not exist, expected the checkpoint of a run that was stopped"),
         ({"library": Path("nowhere")}, "nowhere holds no Python sources for the part 'train'"),
     ],
 )
@@ -117,6 +117,22 @@ def test_options_that_cannot_be_leave_nothing_behind(options: Options, change: d
     with pytest.raises(ValueError, match=message):
         main(replace(options, **change))
     assert not options.out.exists()
+
+
+def test_nothing_to_resume_leaves_nothing_behind(options: Options) -> None:
+    with pytest.raises(StorageError, match="checkpoint does not exist, expected the checkpoint of a run that was"):
+        main(replace(options, resume=True))
+    assert not options.out.exists()
+
+
+def test_a_run_killed_while_it_saved_goes_on(options: Options, stop_at: Any) -> None:
+    stop_at(3, signal.SIGINT)
+    assert main(options) == 130
+    # Between the two renames, with what the save of a model left.
+    (options.out / CHECKPOINT).rename(options.out / f".{CHECKPOINT}.old")
+    (options.out / ".model.part").mkdir()
+    assert main(replace(options, resume=True)) == 0
+    assert not list(options.out.glob(".*"))
 
 
 def test_a_folder_in_use_is_left_alone(options: Options) -> None:

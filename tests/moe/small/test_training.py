@@ -2,16 +2,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.library import TINY, plan, source
+from support.library import TINY, schedule, source
 
+from wdmoe_env.files.safe import StorageError
+from wdmoe_env.moe.small.checkpoint import identity_of, load_checkpoint, save_checkpoint
 from wdmoe_env.moe.small.optimizer import orthogonal, rate
-from wdmoe_env.moe.small.trainer import Trainer, imbalance, load_checkpoint, save_checkpoint
+from wdmoe_env.moe.small.trainer import LanguageModelTrainer, imbalance
 
 TEXTS = [source(number) for number in range(20)]
 
 
 def test_training_learns() -> None:
-    trainer = Trainer(TINY, plan(steps=60), TEXTS)
+    trainer = LanguageModelTrainer(TINY, schedule(steps=60), TEXTS)
     losses = [trainer.step() for _ in range(60)]
     assert losses[0] > 7.5  # of log2(259) = 8.02
     assert sum(losses[-5:]) / 5 < 4
@@ -19,21 +21,21 @@ def test_training_learns() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_checkpoint_goes_on_bit_by_bit(tmp_path: Path, precision: str) -> None:
-    straight = Trainer(TINY, plan(precision=precision), TEXTS)
+    straight = LanguageModelTrainer(TINY, schedule(precision=precision), TEXTS)
     losses = [straight.step() for _ in range(8)]
-    first = Trainer(TINY, plan(precision=precision), TEXTS)
+    first = LanguageModelTrainer(TINY, schedule(precision=precision), TEXTS)
     for _ in range(3):
         first.step()
-    save_checkpoint(tmp_path / "c.pt", {"trainer": first.state()})
-    second = Trainer(TINY, plan(precision=precision), TEXTS)
-    second.restore(load_checkpoint(tmp_path / "c.pt")["trainer"])
+    save_checkpoint(tmp_path / "c", {"trainer": first.state()})
+    second = LanguageModelTrainer(TINY, schedule(precision=precision), TEXTS)
+    second.restore(load_checkpoint(tmp_path / "c", second.most_bytes())["trainer"])
     assert [second.step() for _ in range(5)] == losses[3:]
     for name, value in straight.model.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[name]), name
 
 
 def test_a_pass_reads_each_window_once_and_the_next_cuts_elsewhere() -> None:
-    trainer = Trainer(TINY, plan(batch=1), TEXTS)
+    trainer = LanguageModelTrainer(TINY, schedule(batch=1), TEXTS)
     trainer.stream = torch.arange(16 * 10 + 1)  # room for 9 windows from anywhere in the first 16
     starts = [int(trainer._batch(step)[0, 0]) for step in range(18)]
     assert trainer._batch(0).shape == (1, 17)
@@ -41,7 +43,7 @@ def test_a_pass_reads_each_window_once_and_the_next_cuts_elsewhere() -> None:
         assert sorted(epoch) == list(range(min(epoch), min(epoch) + 9 * 16, 16))
     assert starts[0] % 16 != starts[9] % 16
     assert sorted(starts[:9]) != starts[:9]
-    again = Trainer(TINY, plan(batch=1), TEXTS)
+    again = LanguageModelTrainer(TINY, schedule(batch=1), TEXTS)
     again.stream = trainer.stream
     assert [int(again._batch(step)[0, 0]) for step in (4, 16)] == [starts[4], starts[16]]
 
@@ -70,7 +72,7 @@ def test_rates_rise_and_fall() -> None:
 
 
 def test_a_gradient_that_is_not_finite_stops_before_it_is_used() -> None:
-    trainer = Trainer(TINY, plan(), TEXTS)
+    trainer = LanguageModelTrainer(TINY, schedule(), TEXTS)
     with torch.no_grad():
         trainer.model.model.norm.weight.fill_(float("inf"))
     with pytest.raises(ValueError, match="the gradient of update 1 is not finite"):
@@ -80,7 +82,7 @@ def test_a_gradient_that_is_not_finite_stops_before_it_is_used() -> None:
 
 def test_too_little_text_is_refused() -> None:
     with pytest.raises(ValueError, match="the training texts have 4 tokens, expected more than two windows of 16"):
-        Trainer(TINY, plan(), [b"abc"])
+        LanguageModelTrainer(TINY, schedule(), [b"abc"])
 
 
 @pytest.mark.parametrize(
@@ -91,33 +93,67 @@ def test_too_little_text_is_refused() -> None:
         ({"precision": "fp8"}, "precision='fp8', expected bf16 or fp32"),
     ],
 )
-def test_plans_that_cannot_be_are_refused(change: dict[str, object], message: str) -> None:
+def test_schedules_that_cannot_be_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        plan(**change)
+        schedule(**change)
 
 
 def test_checkpoints_that_are_none_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "c.pt"
-    with pytest.raises(ValueError, match=f"{path} does not exist"):
-        load_checkpoint(path)
-    save_checkpoint(path, {"trainer": {}})
-    whole = path.read_bytes()
-    for blob in (b"", b"text", whole[: len(whole) // 2]):
-        path.write_bytes(blob)
-        with pytest.raises(ValueError, match=f"{path} is broken"):
-            load_checkpoint(path)
-    torch.save({"format": 9}, path)
-    with pytest.raises(ValueError, match=f"{path} is no checkpoint of this program"):
-        load_checkpoint(path)
+    path = tmp_path / "checkpoint"
+    with pytest.raises(StorageError, match=f"{path} does not exist, expected the checkpoint of a run"):
+        identity_of(path)
+    torch.save({"format": 1}, tmp_path / "checkpoint.pt")
+    with pytest.raises(StorageError, match=r"checkpoint\.pt is a checkpoint of version 0\.1, .* start it anew with"):
+        identity_of(path)
+    save_checkpoint(path, {"trainer": {"a": torch.zeros(3)}})
+    with pytest.raises(StorageError, match=f"{path} is no checkpoint of this program: its identity is None"):
+        identity_of(path)
+    for name in ("state.json", "state.safetensors"):
+        whole = (path / name).read_bytes()
+        for blob in (b"", b"text", whole[: len(whole) // 2]):
+            (path / name).write_bytes(blob)
+            with pytest.raises(StorageError, match=rf"{path}/\S+ .*(broken|not a safetensors file)"):
+                load_checkpoint(path, 1000)
+        (path / name).write_bytes(whole)
+    with pytest.raises(StorageError, match="bytes, expected at most 10"):
+        load_checkpoint(path, 10)
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
-    path = tmp_path / "c.pt"
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"done": 9}, "state.done is 9, expected 0 to 8"),
+        ({"done": True}, "state.done is bool True, expected int 0"),
+        ({"done": 0}, r"state.optimizers\[0\] has an unknown 0"),
+        ({"model": {}}, "state.model has no "),
+        ({"more": 1}, "state has an unknown more"),
+    ],
+)
+def test_states_of_other_models_are_refused(tmp_path: Path, change: dict[str, object], words: str) -> None:
+    trainer = LanguageModelTrainer(TINY, schedule(), TEXTS)
+    trainer.step()
+    save_checkpoint(tmp_path / "c", {"trainer": {**trainer.state(), **change}})
+    fresh = LanguageModelTrainer(TINY, schedule(), TEXTS)
+    before = [parameter.clone() for parameter in fresh.model.parameters()]
+    with pytest.raises(ValueError, match=words):
+        fresh.restore(load_checkpoint(tmp_path / "c", fresh.most_bytes())["trainer"])
+    assert all(torch.equal(one, other) for one, other in zip(before, fresh.model.parameters(), strict=True))
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "c"
     save_checkpoint(path, {"done": 1})
-    with pytest.raises(Exception, match=r"pickle|local"):
-        save_checkpoint(path, {"done": lambda: None})
-    (tmp_path / ".c.pt.part").symlink_to("/dev/full")
-    with pytest.raises(OSError, match=r"No space left|cannot be written"):
-        save_checkpoint(path, {"weights": torch.zeros(100_000)})
-    assert load_checkpoint(path)["done"] == 1
-    assert [entry.name for entry in tmp_path.iterdir()] == ["c.pt"]
+    with pytest.raises(StorageError, match="a holds values that are not finite"):
+        save_checkpoint(path, {"a": torch.tensor([float("nan")])})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(StorageError, match="No space left on device; what was saved before is intact"):
+            save_checkpoint(path, {"weights": torch.zeros(100_000)})
+    assert load_checkpoint(path, 1000) == {"done": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["c"]

@@ -9,16 +9,21 @@ from math import log
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 
 from wdmoe_env.console.progress import ProgressRows
 from wdmoe_env.console.stop import Stop
+from wdmoe_env.files.safe import StorageError
+from wdmoe_env.moe.small.checkpoint import load_checkpoint, save_checkpoint
 from wdmoe_env.moe.small.model import losses, tokens
-from wdmoe_env.moe.small.trainer import Trainer, save_checkpoint
+from wdmoe_env.moe.small.trainer import LanguageModelTrainer
 
 LOOK = 65_536
 """About so many bytes of the validation texts are looked at."""
+LOOKED = ("update", "train", "validation")
+MAX_HISTORY_BYTES = 2**28
 NAME = "training"
 """What the progress bar says."""
 
@@ -45,15 +50,33 @@ class Run:
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
 
-    def save(self, trainer: Trainer) -> None:
-        """Write a checkpoint."""
-        content = {"identity": self.identity, "history": self.history, "seconds": self.seconds}
+    def save(self, trainer: LanguageModelTrainer) -> None:
+        """Write a checkpoint; a StorageError leaves the one before as it was."""
+        # An array: as text, looks after every update would outgrow what is read.
+        history = np.array([[row[name] for name in LOOKED] for row in self.history]).reshape(-1, len(LOOKED))
+        content = {"identity": self.identity, "history": history, "seconds": self.seconds}
         save_checkpoint(self.path, {**content, "trainer": trainer.state()})
 
+    def restore(self, trainer: LanguageModelTrainer) -> None:
+        """Go on from the checkpoint.
 
-def train(trainer: Trainer, run: Run, console: Console) -> int:
+        Raises:
+            StorageError: it is broken, or one of another model.
+        """
+        found = load_checkpoint(self.path, trainer.most_bytes() + MAX_HISTORY_BYTES)
+        try:
+            looks, self.seconds = np.asarray(found["history"]), float(found["seconds"])
+            self.history = [
+                {LOOKED[0]: int(row[0]), **dict(zip(LOOKED[1:], row[1:], strict=True))} for row in looks.tolist()
+            ]
+            trainer.restore(found["trainer"])
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise StorageError(f"{self.path} does not fit the run: {error}") from error
+
+
+def train(trainer: LanguageModelTrainer, run: Run, console: Console) -> int:
     """Train to the end or until asked to stop, and save; returns 0, or the exit status that the signal asks for."""
-    steps, recent = trainer.plan.steps, 0.0
+    steps, recent = trainer.schedule.steps, 0.0
     windows = _windows(run.validation, trainer.architecture.context)
     with Stop().listening() as stop, ProgressRows(console, [NAME], steps, "updates") as rows:
         rows.start(NAME, trainer.done)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-CHECKPOINT, RESULT = "checkpoint.pt", "bits.json"
+CHECKPOINT, RESULT = "checkpoint", "bits.json"
 FREE = ("out", "resume", "threads", "checkpoint_every")
 """Options that may be others when a run goes on."""
 

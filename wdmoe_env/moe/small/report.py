@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 import time
 from dataclasses import asdict
@@ -23,7 +24,7 @@ from wdmoe_env.moe.small.routing import first_expert_bits, router_statistics
 
 if TYPE_CHECKING:
     from wdmoe_env.moe.small.loop import Run
-    from wdmoe_env.moe.small.trainer import Trainer
+    from wdmoe_env.moe.small.trainer import LanguageModelTrainer
 
 SCORING = (
     "windows of `context` bytes, half a window apart; every byte once, after at least half a window of its file or "
@@ -31,7 +32,9 @@ SCORING = (
 )
 
 
-def finish(options: Options, trainer: Trainer, run: Run, summary: corpus.Summary, console: Console) -> None:
+def finish(
+    options: Options, trainer: LanguageModelTrainer, run: Run, summary: corpus.Summary, console: Console
+) -> None:
     """Save and measure a trained model; the checkpoint goes when the result is written."""
     started = time.monotonic()
     save(trainer.model, options.out)
@@ -60,7 +63,7 @@ def finish(options: Options, trainer: Trainer, run: Run, summary: corpus.Summary
         **_provenance(options),
     }
     write_text(options.out / RESULT, json.dumps(result, indent=1, allow_nan=False) + "\n")
-    run.path.unlink(missing_ok=True)
+    shutil.rmtree(run.path, ignore_errors=True)
     show(found, result["model"], options.out)
 
 
@@ -90,8 +93,8 @@ def _parameters(model: Any) -> dict[str, int]:
     return {"all": sum(sizes.values()), "active": sum(sizes.values()) - experts + used}
 
 
-def _bytes_seen(trainer: Trainer) -> int:
-    return trainer.plan.steps * trainer.plan.batch * trainer.architecture.context
+def _bytes_seen(trainer: LanguageModelTrainer) -> int:
+    return trainer.schedule.steps * trainer.schedule.batch * trainer.architecture.context
 
 
 def _provenance(options: Options) -> dict[str, Any]:

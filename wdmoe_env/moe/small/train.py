@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from wdmoe_env.files.atomic import tidy
 from wdmoe_env.moe.small import corpus
 from wdmoe_env.moe.small.options import CHECKPOINT, FREE, RESULT, Options
 
 if TYPE_CHECKING:
     from wdmoe_env.moe.small.loop import Run
-    from wdmoe_env.moe.small.trainer import Trainer
+    from wdmoe_env.moe.small.trainer import LanguageModelTrainer
 
 
 def main(options: Options) -> int:
     """Train, measure and print; returns the exit status: 0, or 130 or 143 where a signal stopped it.
 
     Raises:
-        ValueError: an option, the folder, the checkpoint or the corpus is not as expected.
+        ValueError: an option, the folder or the corpus is not as expected, or the checkpoint is of another run.
+        StorageError: the checkpoint is missing or broken, or cannot be written.
         OSError: a file cannot be read or written.
         ImportError: torch or transformers is not installed.
     """
@@ -58,29 +60,29 @@ def _check(options: Options) -> None:
         raise ValueError(f"--out {options.out} is in use, expected a new folder, or --resume for a run stopped there")
 
 
-def _prepare(options: Options, summary: corpus.Summary) -> tuple[Trainer, Run]:
+def _prepare(options: Options, summary: corpus.Summary) -> tuple[LanguageModelTrainer, Run]:
     """The trainer and the run, at their start or where a checkpoint left them."""
     import torch
 
+    from wdmoe_env.moe.small.checkpoint import identity_of
     from wdmoe_env.moe.small.loop import Run
     from wdmoe_env.moe.small.model import Architecture
-    from wdmoe_env.moe.small.trainer import Plan, Trainer, load_checkpoint
+    from wdmoe_env.moe.small.trainer import LanguageModelTrainer, TrainingSchedule
 
     torch.set_num_threads(options.threads)
     # Sizes and settings that options and these classes share have the same names.
-    architecture, plan = Architecture(**_shared(options, Architecture)), Plan(**_shared(options, Plan))
-    path = options.out / CHECKPOINT
-    found = load_checkpoint(path) if options.resume else None
-    identity = {**_kept(options), "corpus": summary.sha256}
-    if found is not None:
-        _check_same(path, found["identity"], identity)
+    architecture = Architecture(**_shared(options, Architecture))
+    schedule = TrainingSchedule(**_shared(options, TrainingSchedule))
+    path, identity = options.out / CHECKPOINT, {**_kept(options), "corpus": summary.sha256}
+    if options.resume:
+        tidy(options.out)
+        _check_same(path, identity_of(path), identity)
     texts = [content for _, content in corpus.texts("train", options.library)]
-    trainer = Trainer(architecture, plan, texts)
+    trainer = LanguageModelTrainer(architecture, schedule, texts)
     validation = [content for _, content in corpus.texts("validation", options.library)]
     run = Run(path, identity, validation, options.validate_every, options.checkpoint_every)
-    if found is not None:
-        trainer.restore(found["trainer"])
-        run.history, run.seconds = found["history"], found["seconds"]
+    if options.resume:
+        run.restore(trainer)
     options.out.mkdir(parents=True, exist_ok=True)
     return trainer, run
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, log
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from wdmoe_env.files.tree import check_same_tree
 from wdmoe_env.moe.small.model import Architecture, build, tokens
-from wdmoe_env.moe.small.optimizer import optimizers, rate
+from wdmoe_env.moe.small.optimizer import Muon, optimizers, rate
 
-FORMAT = 1
+HEADER_BYTES = 2**20
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingSchedule:
     """How a model is trained.
 
     Attributes:
@@ -52,28 +51,28 @@ class Plan:
             raise ValueError(f"precision={self.precision!r}, expected bf16 or fp32")
 
 
-class Trainer:
+class LanguageModelTrainer:
     """A model on its way, one update after the other.
 
     Args:
         architecture: sizes of the model.
-        plan: how it is trained.
+        schedule: how it is trained.
         texts: what it learns.
 
     Raises:
         ValueError: the texts are shorter than one window.
     """
 
-    def __init__(self, architecture: Architecture, plan: Plan, texts: Sequence[bytes]) -> None:
-        self.architecture, self.plan = architecture, plan
+    def __init__(self, architecture: Architecture, schedule: TrainingSchedule, texts: Sequence[bytes]) -> None:
+        self.architecture, self.schedule = architecture, schedule
         self.stream = torch.cat([tokens(text) for text in texts])
         if len(self.stream) <= 2 * architecture.context:
             raise ValueError(
                 f"the training texts have {len(self.stream)} tokens, expected more than two windows of "
                 f"{architecture.context}"
             )
-        self.model = build(architecture, plan.seed).train()
-        self._optimizers = optimizers(self.model, plan.muon_rate, plan.adam_rate)
+        self.model = build(architecture, schedule.seed).train()
+        self._optimizers = optimizers(self.model, schedule.muon_rate, schedule.adam_rate)
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
         self.done = 0
 
@@ -84,8 +83,8 @@ class Trainer:
             ValueError: the loss is not finite: the learning rates are too high.
         """
         rows = self._batch(self.done)
-        self._set_rates(rate(self.done, self.plan.steps, self.plan.warm_up))
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.plan.precision == "bf16"):
+        self._set_rates(rate(self.done, self.schedule.steps, self.schedule.warm_up))
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.schedule.precision == "bf16"):
             out = self.model(input_ids=rows[:, :-1], output_router_logits=True, use_cache=False)
         loss = functional.cross_entropy(out.logits.float().flatten(0, 1), rows[:, 1:].flatten())
         balance = sum(imbalance(logits, self.architecture.top_k) for logits in out.router_logits)
@@ -104,19 +103,47 @@ class Trainer:
         """Everything that going on needs."""
         return {
             "done": self.done,
-            "model": self.model.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "model": dict(self.model.named_parameters()),
+            "optimizers": [optimizer.state_dict()["state"] for optimizer in self._optimizers],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state of the same architecture and plan."""
-        self.model.load_state_dict(state["model"])
+        """Go on from a state of the same architecture and schedule.
+
+        Raises:
+            ValueError: it is one of another model, or of more updates than are scheduled.
+        """
+        check_same_tree(state, self._form(begun=state.get("done") != 0), "state")
+        if not 0 <= state["done"] <= self.schedule.steps:
+            raise ValueError(f"state.done is {state['done']}, expected 0 to {self.schedule.steps}")
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(state["model"][name])
         for optimizer, own in zip(self._optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(own)
+            moments = {int(index): value for index, value in own.items()}
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
         self.done = state["done"]
 
+    def most_bytes(self) -> int:
+        """The most that the tensors of a `state` take in a file: weights, and up to two moments of each."""
+        return 3 * sum(parameter.nbytes for parameter in self.model.parameters()) + HEADER_BYTES
+
+    def _form(self, begun: bool) -> dict[str, Any]:
+        """What a state looks like: its keys, and the shapes and types of its tensors."""
+        moments = []
+        for optimizer in self._optimizers:
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            kept = [
+                {"momentum": weights}
+                if isinstance(optimizer, Muon)
+                else {"step": torch.zeros(()), "exp_avg": weights, "exp_avg_sq": weights}
+                for weights in parameters
+            ]
+            moments.append({str(index): each for index, each in enumerate(kept)} if begun else {})
+        return {"done": 0, "model": dict(self.model.named_parameters()), "optimizers": moments}
+
     def _set_rates(self, share: float) -> None:
-        for optimizer, full in zip(self._optimizers, (self.plan.muon_rate, self.plan.adam_rate), strict=True):
+        for optimizer, full in zip(self._optimizers, (self.schedule.muon_rate, self.schedule.adam_rate), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = full * share
 
@@ -125,7 +152,7 @@ class Trainer:
         context = self.architecture.context
         windows = (len(self.stream) - 1) // context - 1
         places = []
-        for number in range(step * self.plan.batch, (step + 1) * self.plan.batch):
+        for number in range(step * self.schedule.batch, (step + 1) * self.schedule.batch):
             epoch, index = divmod(number, windows)
             if self._order[0] != epoch:
                 self._order = (epoch, self._shuffled(epoch, windows))
@@ -134,7 +161,7 @@ class Trainer:
 
     def _shuffled(self, epoch: int, windows: int) -> Tensor:
         """Where the windows of an epoch begin, from the seed and the epoch alone: each epoch cuts elsewhere."""
-        generator = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + epoch)
+        generator = torch.Generator().manual_seed(self.schedule.seed * 1_000_003 + epoch)
         shift = torch.randint(self.architecture.context, (1,), generator=generator)
         return torch.randperm(windows, generator=generator) * self.architecture.context + shift
 
@@ -153,42 +180,3 @@ def imbalance(logits: Tensor, top_k: int) -> Tensor:
     experts = logits.shape[-1]
     used = torch.bincount(weights.topk(top_k).indices.flatten(), minlength=experts) / (top_k * len(logits))
     return experts * (used * weights.mean(0)).sum()
-
-
-def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint, or leave the one before as it was.
-
-    Raises:
-        OSError: it cannot be written, as where the disk is full.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            torch.save({"format": FORMAT, **content}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException as error:
-        part.unlink(missing_ok=True)
-        if isinstance(error, RuntimeError):  # how torch reports a full disk
-            raise OSError(f"{path} cannot be written: {' '.join(str(error).split()):.200}") from error
-        raise
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; only tensors and plain values are read, nothing is executed.
-
-    Raises:
-        ValueError: it is missing, broken or of another format.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist, expected the checkpoint of a run that was stopped") from None
-    except OSError:
-        raise
-    except Exception as error:  # bytes that are no checkpoint fail in many ways
-        raise ValueError(f"{path} is broken: {' '.join(str(error).split()) or 'it ends too soon':.200}") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{path} is no checkpoint of this program, expected format {FORMAT}")
-    return content
