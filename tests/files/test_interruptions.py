@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +53,18 @@ def test_killed_after_the_renames_or_while_writing(folder: Path) -> None:
 def test_read_while_it_is_replaced(folder: Path) -> None:
     done = threading.Event()
 
-    def write() -> None:
+    def write() -> int:
+        saves = 0
         while not done.is_set():
             save_folder(folder, "policy", TENSORS, DATA)
+            saves += 1
+        return saves
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        for _ in range(100):
-            assert_intact(folder)
-    finally:
-        done.set()
-        writer.join()
+    with ThreadPoolExecutor(1) as pool:
+        writer = pool.submit(write)
+        try:
+            for _ in range(100):
+                assert_intact(folder)
+        finally:
+            done.set()
+    assert writer.result() > 1

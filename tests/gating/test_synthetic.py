@@ -90,7 +90,7 @@ def test_load_follows_published_counts(
 @pytest.mark.parametrize("layer", [0, 7, 15])
 def test_load_lies_within_counts_file(loads: dict[str, NDArray[np.int64]], family: str, model: str, layer: int) -> None:
     if not COUNTS.exists():
-        pytest.skip(f"the published expert counts are not here: {COUNTS}")
+        pytest.skip("the published expert counts are not part of the project")
     counts = published_counts(model, layer, experts=LONG[family]["experts"])
     generated = loads[family][:, layer]
     for statistic in (load_cv, load_entropy):

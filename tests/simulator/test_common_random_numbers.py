@@ -90,13 +90,22 @@ def test_policies_in_a_moving_cell_meet_the_same_noise_and_gate_weights():
         np.testing.assert_array_equal(weights, other_weights)
 
 
-def test_every_step_draws_equally_much_where_nothing_is_random():
-    calm = {"fading": {"kind": "none"}}
-    simulator = Simulator(preset("paper", channel=calm), 2)
-    simulator.reset(0)
-    before = simulator.cell.gain
-    simulator.step(plain(simulator))
-    np.testing.assert_array_equal(before, simulator.cell.gain)
+@pytest.mark.parametrize(("kind", "draws"), [("none", False), ("rayleigh", True)])
+def test_every_step_draws_equally_much_whatever_is_decided(kind, draws):
+    """The generator is equally far after each step; where nothing is random it does not move, and no gain changes."""
+    policies = plain, erratic
+    cells = [Simulator(preset("paper", channel={"fading": {"kind": kind}}), 2) for _ in policies]
+    for cell in cells:
+        cell.reset(0)
+    gain, states = cells[0].cell.gain.copy(), [cells[0].state()["rng"]]
+    for _ in range(4):
+        for cell, policy in zip(cells, policies, strict=True):
+            cell.step(policy(cell))
+        one, other = (cell.state()["rng"] for cell in cells)
+        assert one == other
+        assert (one not in states) == draws
+        states.append(one)
+    assert np.array_equal(gain, cells[0].cell.gain) != draws
 
 
 def test_training_and_held_out_banks_share_no_pass():

@@ -88,6 +88,8 @@ def test_a_higher_price_never_brings_tokens():
     price[:, 1] = 0.3
     after = selection.tokens_per_expert(selection.by_price(weights, price, 2, HOST))
     assert (after[:, HOST == 1] <= before[:, HOST == 1]).all()
+    assert (after[:, HOST == 1].sum(axis=1) < before[:, HOST == 1].sum(axis=1)).all()
+    assert (after[:, HOST != 1] >= before[:, HOST != 1]).all()
 
 
 def test_by_price_takes_known_routing_over():

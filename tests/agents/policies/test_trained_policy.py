@@ -20,7 +20,7 @@ from agents.policies.trained import _network, save_policy
 from agents.sb3.build import build
 from agents.sb3.vec_env import WDMoEVecEnv
 from wdmoe_env import Policy, Scenario, Simulator, load_scenario
-from wdmoe_env.envs.codecs import observation_codec
+from wdmoe_env.envs.codecs import action_codec, observation_codec
 from wdmoe_env.files.safe import StorageError
 from wdmoe_env.files.tensors import load_folder, save_folder
 
@@ -168,7 +168,15 @@ def test_policy_of_measured_devices(tmp_path: Path) -> None:
     save_policy(tmp_path / "run/best", "ppo", _network("ppo", 8, scenario), 8, scenario)
     policy, simulator = agents.load(tmp_path / "run"), Simulator(scenario, 2)
     policy.reset(scenario, 2)
-    simulator.step(policy.decide(simulator.reset(0)))
+    observation = simulator.reset(0)
+    decision, seen = policy.decide(observation), observation_codec("device", scenario).encode(observation)
+    network: Any = policy.network
+    with torch.no_grad():
+        action = np.clip(network.mean_action(torch.as_tensor(seen)).numpy().reshape(2, -1), -1.0, 1.0)
+    expected = action_codec("price", scenario).decode(action, observation)
+    np.testing.assert_array_equal(decision.selection, expected.selection)
+    np.testing.assert_allclose(decision.bandwidth, expected.bandwidth, rtol=1e-4)
+    assert (simulator.step(decision).reward > 0.0).all()
 
 
 def devices(tiny: Scenario, count: int, tokens: int = 8) -> Scenario:

@@ -15,7 +15,7 @@ from wdmoe_env.hardware.latency.table import TABLE, read_measurements
 
 ORIGINALS = Path(__file__).parents[4] / "shared" / "data" / "jetson"
 needs_originals = pytest.mark.skipif(
-    not ORIGINALS.exists(), reason="the original benchmark files (../shared/data/jetson) are not part of the project"
+    not ORIGINALS.exists(), reason="the original benchmark files are not part of the project"
 )
 CALIBRATIONS = """\
 board,power_mode,sm_clock_mhz,date,op,shape,precision,mean_ms,std_ms,min_ms,max_ms,trials,gflops,gbps

@@ -14,7 +14,7 @@ from wdmoe_env.hardware.latency.table import TABLE, write_measurements
 
 ORIGINALS = Path(__file__).parents[4] / "shared" / "data" / "jetson"
 needs_originals = pytest.mark.skipif(
-    not ORIGINALS.exists(), reason="the original benchmark files (../shared/data/jetson) are not part of the project"
+    not ORIGINALS.exists(), reason="the original benchmark files are not part of the project"
 )
 RATES = "model,device,quant,engine,tok_s_conc1,tok_s_conc8\n"
 
