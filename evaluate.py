@@ -28,6 +28,7 @@ from evaluation.report import outputs, summary, terminal
 from evaluation.report.upload import WandbMode, upload
 from wdmoe_env import Scenario, Simulator, load_scenario
 from wdmoe_env.console.progress import counting
+from wdmoe_env.plugins import load_plugins
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Options:
     scenario: str = "paper"
     """Scenarios, separated by commas: names of presets or YAML files."""
     policies: str = "top-k,top-k+bandwidth,wdmoe,dynamic-skipping,price,random"
-    """Baselines, directories of trained runs or pretrained:ALGO, separated by commas; LABEL=POLICY renames one."""
+    """Baselines, folders of trained runs, pretrained:ALGO, module:Class; separated by commas. LABEL=POLICY renames."""
     episodes: int = 200
     """Held-out episodes for each policy."""
     seed: int = 0
@@ -63,6 +64,8 @@ class Options:
     """Log to Weights & Biases: offline needs no account and prints the command that syncs."""
     wandb_project: str = "wdmoe-gym"
     """Project there."""
+    plugins: str = ""
+    """Modules, separated by commas, that register baselines, path losses, gating families or compute models."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -92,6 +95,7 @@ def evaluate(options: Options, command: str) -> summary.Summary:
         EvaluationError: an option is wrong, a policy does not fit a scenario or decides badly, or writing fails.
     """
     plan = Plan(options.episodes, options.seed, bound_steps=options.bound_steps)
+    _load_plugins(options.plugins)
     scenarios = _scenarios(options.scenario)
     contenders = find_contenders(_words(options.policies), options.transfer)
     check_fit(contenders, scenarios)
@@ -107,6 +111,13 @@ def evaluate(options: Options, command: str) -> summary.Summary:
         sync = upload(options.wandb, options.wandb_project, made, plots, out)
         print(f"sync to Weights & Biases: {sync}" if sync else "logged to Weights & Biases")
     return made
+
+
+def _load_plugins(modules: str) -> None:
+    try:
+        load_plugins(modules)
+    except ValueError as error:
+        raise EvaluationError(f"--plugins: {error}") from error
 
 
 def _scenarios(words: str) -> list[Scenario]:

@@ -59,6 +59,8 @@ class Options:
     """What the actor imitates before it learns: price, the baseline of that name."""
     set: Annotated[dict[str, float], tyro.conf.arg(metavar="KEY VALUE")] = field(default_factory=dict)
     """Hyperparameters to replace, e.g. --set width 128 batch_size 512."""
+    plugins: str = ""
+    """Modules, separated by commas, that register path losses, gating families or compute models of one's own."""
 
 
 def command_line(arguments: list[str]) -> int:
@@ -95,7 +97,9 @@ def main(options: Options) -> int:
 def _run(options: Options, console: Console) -> int:
     from agents.training import one_run, seeds
     from wdmoe_env import load_scenario
+    from wdmoe_env.plugins import load_plugins
 
+    load_plugins(options.plugins)
     if options.resume is not None:
         if options.run_dir is not None:
             raise ValueError("--run-dir and --resume are given, expected one of them: a resumed run keeps its place")
@@ -103,7 +107,7 @@ def _run(options: Options, console: Console) -> int:
         if seeds.is_set(options.resume):
             return seeds.resume(options.resume, console, scenario, options.jobs)
         return one_run.resume(options.resume, console, scenario)
-    plan = _plan(options)
+    plan = _plan(options, console)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     if options.seeds is None:
         default = Path("runs") / f"{plan.scenario.name}-{options.algo}-{plan.seed}-{stamp}"
@@ -114,18 +118,22 @@ def _run(options: Options, console: Console) -> int:
     return seeds.start(plan, seeds.parse_seeds(options.seeds), options.run_dir or default, console, options.jobs)
 
 
-def _plan(options: Options) -> Plan:
-    from agents.plan.hyperparameters import hyperparameters
+def _plan(options: Options, console: Console) -> Plan:
+    from agents.plan.hyperparameters import hyperparameters, section_of
     from agents.plan.plan import Plan
     from wdmoe_env import load_scenario
 
     way = {} if options.bandwidth is None else {"bandwidth": options.bandwidth}
     scenario = load_scenario(options.scenario or "paper", **way)
+    if (section := section_of(options.algo, scenario)) is None:
+        lacking = f"scenario {scenario.name!r} has no section of its own, and no based_on"
+        text = f"hyperparameters: section default of {options.algo}.yaml, because {lacking}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     replaced = {name: int(value) if value.is_integer() else value for name, value in options.set.items()}
     return Plan(
         algorithm=options.algo,
         scenario=scenario,
-        hyperparameters=hyperparameters(options.algo, scenario.name, options.warm_start, **replaced),
+        hyperparameters=hyperparameters(options.algo, section, options.warm_start, **replaced),
         timesteps=options.timesteps,
         num_envs=options.num_envs,
         seed=options.seed or 0,

@@ -12,21 +12,38 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from baselines.dynamic_skipping import DynamicSkipping
-from baselines.policy import Baseline
 from baselines.price import Price
 from baselines.random import Random
 from baselines.top_k import TopK, TopKBandwidth
 from baselines.wdmoe import WDMoE
 from baselines.wdmoe_testbed import WDMoETestbed
 from wdmoe_env.policy import Policy
+from wdmoe_env.registry import Registry
 
-BASELINES: Final[dict[str, type[Baseline]]] = {
-    policy.name: policy for policy in (TopK, TopKBandwidth, WDMoE, WDMoETestbed, DynamicSkipping, Price, Random)
-}
+MakePolicy = TypeVar("MakePolicy", bound=Callable[..., Policy])
+BASELINES: Final = Registry[Callable[..., Policy]]("baseline")
 """Every baseline by the name that `make` knows it by."""
+
+
+def register(policy: MakePolicy, name: str | None = None) -> MakePolicy:
+    """Let `make`, `evaluate.py` and the benchmarks find a policy by its name; use it on a class as a decorator.
+
+    Args:
+        policy: a class, or whatever makes a policy; its arguments are the options of `make`.
+        name: by default the class's own, `policy.name`.
+
+    Raises:
+        ValueError: the name is taken, or there is none.
+    """
+    return BASELINES.register(getattr(policy, "name", "") if name is None else name, policy)
+
+
+for _policy in (TopK, TopKBandwidth, WDMoE, WDMoETestbed, DynamicSkipping, Price, Random):
+    register(_policy)
 
 
 def make(name: str, **options: Any) -> Policy:
@@ -35,17 +52,16 @@ def make(name: str, **options: Any) -> Policy:
     Raises:
         ValueError: the name or an option is unknown, or an option's value is out of its range.
     """
-    if name not in BASELINES:
-        raise ValueError(f"unknown baseline {name!r}, expected one of {', '.join(BASELINES)}")
-    known = list(inspect.signature(BASELINES[name]).parameters)
+    policy = BASELINES.find(name)
+    known = list(inspect.signature(policy).parameters)
     for option in options:
         if option not in known:
             raise ValueError(f"unknown option {option!r} of baseline {name!r}, {_listed(known)}")
-    return BASELINES[name](**options)
+    return policy(**options)
 
 
 def _listed(options: list[str]) -> str:
     return f"expected one of {', '.join(options)}" if options else "which has no options"
 
 
-__all__ = ["BASELINES", "make"]
+__all__ = ["BASELINES", "make", "register"]

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from benchmarks import harness
 
 import agents
-from agents.plan.hyperparameters import hyperparameters
+from agents.plan.hyperparameters import hyperparameters, section_of
 from agents.policies.trained import TrainedPolicy
-from agents.sb3.build import build
+from agents.sb3.build import build, one_thread
 from agents.sb3.vec_env import WDMoEVecEnv
 from agents.warm_start import imitation
 from evaluation.estimates.statistics import estimate
@@ -131,8 +131,9 @@ def imitation_error(scenario: Scenario, options: Options) -> Callable[[list[int]
     """What an untrained network of the default size makes of `price` without some columns: its held-out error."""
     samples = imitation.collect(scenario, options.seed, options.retrain_steps)
 
+    @one_thread()
     def error(columns: list[int]) -> float:
-        settings = hyperparameters("ppo", scenario.name)
+        settings = hyperparameters("ppo", section_of("ppo", scenario))
         model = build("ppo", WDMoEVecEnv(scenario, 1), settings, options.seed, lambda: 0.0)
         observations = samples.observations.clone()
         observations[:, :, columns] = 0.0

@@ -14,8 +14,8 @@ import numpy as np
 
 from benchmarks import harness
 
-from agents.plan.hyperparameters import hyperparameters
-from agents.sb3.build import build, chunk_size
+from agents.plan.hyperparameters import hyperparameters, section_of
+from agents.sb3.build import build, chunk_size, one_thread
 from agents.sb3.vec_env import WDMoEVecEnv
 from wdmoe_env import load_scenario
 
@@ -63,9 +63,10 @@ class PreparedVecEnv(WDMoEVecEnv):
 def learner(kind: type[WDMoEVecEnv], scenario_name: str, num_envs: int) -> Any:
     """PPO with the scenario's hyperparameters on one of the two environments."""
     scenario = load_scenario(scenario_name)
-    return build("ppo", kind(scenario, num_envs), hyperparameters("ppo", scenario.name), 0, lambda: 0.0)
+    return build("ppo", kind(scenario, num_envs), hyperparameters("ppo", section_of("ppo", scenario)), 0, lambda: 0.0)
 
 
+@one_thread()
 def rate(model: Any, updates: int) -> float:
     """Steps per second over some updates."""
     before, start = model.num_timesteps, time.perf_counter()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from support.registries import own_registries  # noqa: F401 - a fixture
 
 import baselines
 import evaluate
@@ -67,7 +68,8 @@ def keys(node: dict[str, Any], defs: dict[str, Any], prefix: str = "") -> Iterat
     if "$ref" in node:
         node = defs[node["$ref"].rsplit("/", 1)[-1]]
     for name, value in node["properties"].items():
-        sections = [option for option in value.get("anyOf") or value.get("oneOf") or [value] if "$ref" in option]
+        options = value.get("anyOf") or value.get("oneOf") or [value]
+        sections = [option for option in options if "$ref" in option or "properties" in option]
         if "$ref" in value.get("items", {}):
             yield from keys(value["items"], defs, f"{prefix}{name}[].")
         elif sections:
@@ -83,9 +85,10 @@ def scenario_keys() -> dict[str, tuple[bool, Any]]:
 
 
 @pytest.fixture
-def quick(monkeypatch, tmp_path):
+def quick(monkeypatch, tmp_path, own_registries):
     """An empty folder to run in, and small banks of gate weights: they are quick to draw, and change nothing else."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
 
     def small_bank(gating, *rest):

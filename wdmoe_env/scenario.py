@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import Field, model_validator
 
 from wdmoe_env.arrays import IntArray
 from wdmoe_env.gating.trace import open_trace
-from wdmoe_env.hardware import boards
 from wdmoe_env.hardware.latency.recordings import Recording
 from wdmoe_env.hardware.radio.replay import Link, RadioReplay, replay_of
-from wdmoe_env.settings.devices import DeviceSettings, LinearCompute, MeasuredCompute
-from wdmoe_env.settings.loading import merge, override, preset_names, read_source, validated
+from wdmoe_env.settings.devices import DeviceSettings
+from wdmoe_env.settings.groups import check_memory, expert_times, of_each
+from wdmoe_env.settings.loading import invalid, merge, override, preset_names, read_logs, read_source, validated
 from wdmoe_env.settings.parts import (
-    UNREAD,
     ChannelSettings,
     GatingSettings,
     LoadSettings,
@@ -26,8 +27,8 @@ from wdmoe_env.settings.parts import (
     RewardSettings,
     Settings,
     TrafficSettings,
-    reads_files,
 )
+from wdmoe_env.settings.paths import located
 from wdmoe_env.system.compute import ComputeModel
 from wdmoe_env.system.latency import Radio
 
@@ -37,11 +38,17 @@ MAX_BANK_BYTES = 4e9
 
 
 class Scenario(Settings):
-    """A complete, frozen description of what is simulated. See `docs/scenarios.md` for every key."""
+    """A complete, frozen description of what is simulated. See `docs/scenarios.md` for every key.
+
+    Making one reads no file, and so does comparing it. What follows from files that it names is read once it is asked
+    for; `load_scenario` asks for all of it. Properties that read files raise a ValueError that names key and file.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """Also names files: letters, digits, dots, underscores and hyphens."""
     description: str = ""
+    based_on: str | None = None
+    """Preset whose hyperparameters training takes for a scenario of another name; nothing that is simulated follows."""
     model: ModelSettings
     devices: Annotated[tuple[DeviceSettings, ...], Field(min_length=1)]
     host: tuple[int, ...] | None = None
@@ -56,22 +63,20 @@ class Scenario(Settings):
     """How a `price` action splits the band: by logits, exactly for the known gains, or by logits that correct that."""
 
     @model_validator(mode="after")
-    def _consistent(self, info: ValidationInfo) -> Scenario:
+    def _consistent(self) -> Scenario:
         model, passes = self.model, self.gating.bank_passes
         if (size := 4 * passes * model.layers * model.experts * self.traffic.tokens) > MAX_BANK_BYTES:
             raise ValueError(
                 f"gating.bank_passes = {passes} passes of {model.layers} layers, {model.experts} experts and "
                 f"{self.traffic.tokens} tokens need {size / 1e9:.1f} GB, expected at most {MAX_BANK_BYTES / 1e9:g} GB"
             )
-        if reads_files(info):
-            _ = self.recordings
         experts, devices = self.model.experts, self.num_devices
         if self.model.top_k > experts:
             raise ValueError(f"model.top_k is {self.model.top_k}, more than model.experts = {experts}")
         if experts < devices:
             raise ValueError(f"model.experts is {experts}, but {devices} devices need at least one expert each")
         if self.host is None:
-            return self._fits_memory()
+            return self
         if len(self.host) != experts:
             raise ValueError(f"host names {len(self.host)} experts, expected model.experts = {experts}")
         for expert, device in enumerate(self.host):
@@ -79,45 +84,14 @@ class Scenario(Settings):
                 raise ValueError(f"host[{expert}] is {device}, expected a device from 0 to {devices - 1}")
         if idle := sorted(set(range(devices)) - set(self.host)):
             raise ValueError(f"host gives no expert to device {idle[0]}: every device must host at least one")
-        return self._fits_memory()
-
-    @model_validator(mode="after")
-    def _traces_give_gains(self, info: ValidationInfo) -> Scenario:
-        if reads_files(info):
-            _ = self.radio_replay
         return self
 
-    @model_validator(mode="after")
-    def _trace_gives_weights(self, info: ValidationInfo) -> Scenario:
-        if self.gating.trace is not None and reads_files(info):
-            trace = open_trace(self.gating.trace)
-            trace.check_model(self.model.layers, self.model.experts, self.model.top_k)
-            trace.check_length(self.traffic.tokens)
-        return self
-
-    def __eq__(self, other: object) -> bool:
-        # By settings alone: pydantic would compare the arrays that cached properties keep, too.
-        if not isinstance(other, Scenario):
-            return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in Scenario.model_fields)
-
-    def _fits_memory(self) -> Scenario:
-        for device, group in enumerate(self.device_groups):
-            memory = group.memory_gb
-            board = None if isinstance(group.compute, LinearCompute) else group.compute.board
-            if memory is None and board is not None and board in boards.board_names():
-                memory = boards.load_board(board).memory_gb
-            if memory is None:
-                continue
-            hosted = int(np.count_nonzero(self.hosts == device))
-            needed = hosted * self.model.layers * self.model.expert_bytes / 1e9
-            if needed > memory - group.memory_reserve_gb:
-                raise ValueError(
-                    f"device {device} ({group.name!r}) cannot hold its {hosted} expert(s) of {self.model.name}: "
-                    f"{self.model.layers} layers at {self.model.weight_bits:g} bits need {needed:.1f} GB, "
-                    f"of {memory:g} GB at most {memory - group.memory_reserve_gb:.1f} GB are free"
-                )
-        return self
+    def __copy__(self) -> Scenario:
+        copied = super().__copy__()
+        # What was worked out does not hold for a copy in which a value is replaced.
+        for name in copied.__dict__.keys() - Scenario.model_fields.keys():
+            del copied.__dict__[name]
+        return copied
 
     @property
     def num_devices(self) -> int:
@@ -143,7 +117,7 @@ class Scenario(Settings):
         """Layers decided in one episode."""
         return self.model.layers * self.traffic.passes_per_episode
 
-    @cached_property
+    @property
     def hosts(self) -> IntArray:
         """(E,) device that hosts each expert."""
         if self.host is not None:
@@ -171,7 +145,9 @@ class Scenario(Settings):
             return None
         radio = self.radio_link
         band, powers = trace.band_hz or radio.bandwidth_hz, (radio.bs_power_w, radio.device_power_w)
-        return replay_of(trace.read(), trace.step_s, Link(band, powers, radio.noise_w_per_hz, trace.reference_dbm))
+        link = Link(band, powers, radio.noise_w_per_hz, trace.reference_dbm)
+        with _named("channel.trace"):
+            return replay_of(read_logs(trace), trace.step_s, link)
 
     @cached_property
     def compute_model(self) -> ComputeModel:
@@ -179,32 +155,71 @@ class Scenario(Settings):
 
         Of measured devices the fit to the median of what is replayed; what happens differs from it (`ComputeReplay`).
         """
-        each = [group.compute.expert_time(self.model, self.traffic.tokens) for group in self.devices]
-        fixed, per_token = np.repeat(np.transpose(each), [group.count for group in self.devices], axis=1)
-        return ComputeModel(fixed, per_token, self.hosts)
+        hosts = self.hosts
+        check_memory(self.devices, self.model, hosts)
+        fixed, per_token = expert_times(self.devices, self.model, self.traffic.tokens)
+        return ComputeModel(fixed, per_token, hosts)
 
     @cached_property
     def recordings(self) -> tuple[Recording | None, ...]:
-        """What the devices of each group replay; None where their compute model is a formula.
+        """What the devices of each group replay; None where their compute model is a formula."""
+        return tuple(of_each(self.devices, lambda compute: compute.recording(self.model, self.traffic.tokens)))
 
-        Raises:
-            ValueError: a measurement table is gone, or does not tell the latency of an expert of this model.
-        """
-        return tuple(
-            group.compute.recording(self.model, self.traffic.tokens)
-            if isinstance(group.compute, MeasuredCompute)
-            else None
-            for group in self.devices
-        )
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Put the key of a scenario before what is wrong with the files that it names."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
+
+
+def _check_trace(scenario: Scenario) -> None:
+    if (file := scenario.gating.trace) is None:
+        return
+    with _named("gating.trace"):
+        trace = open_trace(file)
+        trace.check_model(scenario.model.layers, scenario.model.experts, scenario.model.top_k)
+        trace.check_length(scenario.traffic.tokens)
+
+
+def _check_preset(name: str | None) -> None:
+    if name is not None and name not in (presets := preset_names()):
+        raise ValueError(f"based_on is {name!r:.60}, expected a preset, one of {', '.join(presets)}")
+
+
+def check_files(scenario: Scenario, origin: str) -> None:
+    """Read all that a scenario names: boards, measurements, logs and gate weights.
+
+    Raises:
+        ValueError: something is missing, broken, or does not fit; names `origin` and each key.
+    """
+    faults = []
+    for read in (
+        lambda: scenario.compute_model,
+        lambda: scenario.recordings,
+        lambda: scenario.radio_replay,
+        lambda: _check_trace(scenario),
+        lambda: _check_preset(scenario.based_on),
+    ):
+        try:
+            read()
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise invalid(origin, list(dict.fromkeys(faults)))
 
 
 def load_scenario(source: str | Path | Scenario, **overrides: Any) -> Scenario:
     """Load a preset by name, a YAML file by path, or take a Scenario; merge `overrides` deeply into it.
 
-    Of `gating`, an override of `family` takes the place of `trace`, and the other way round.
+    Of `gating`, an override of `family` takes the place of `trace`, and the other way round. Files that it names are
+    found, read and checked; their paths become absolute.
 
     Raises:
-        ValueError: the scenario is unknown, or a key or a value is wrong; the message names each.
+        ValueError: the scenario is unknown, a key or a value is wrong, or a file is missing, broken or does not fit;
+            the message names each.
 
     >>> load_scenario("paper", traffic={"tokens": 16}).traffic.tokens
     16
@@ -213,17 +228,17 @@ def load_scenario(source: str | Path | Scenario, **overrides: Any) -> Scenario:
         data, origin = source.model_dump(mode="json"), f"scenario {source.name!r}"
     else:
         data, origin = read_source(str(source)), str(source)
-    return validated(Scenario, override(data, overrides), origin)
+    scenario = validated(Scenario, located(override(data, overrides)), origin)
+    check_files(scenario, origin)
+    return scenario
 
 
-def scenario_from(data: Any, read_files: bool = True) -> Scenario:
-    """Build a Scenario from what `model_dump(mode="json")` gave.
-
-    Without `read_files` the files that it names are neither looked for nor read: it can be compared with another one.
+def scenario_from(data: Any) -> Scenario:
+    """Build a Scenario from what `model_dump(mode="json")` gave. `load_scenario` of it reads the files that it names.
 
     Raises:
         ValueError: a key or a value is wrong.
     """
     if not isinstance(data, dict):
         raise ValueError(f"a scenario is a {type(data).__name__}, expected a mapping of scenario keys")
-    return validated(Scenario, data, f"scenario {data.get('name')!r:.80}", None if read_files else {UNREAD: True})
+    return validated(Scenario, data, f"scenario {data.get('name')!r:.80}")

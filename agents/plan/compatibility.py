@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wdmoe_env.envs.codecs import action_codec
+from wdmoe_env.envs.actions import price_kinds
 from wdmoe_env.envs.features import FEATURES
 from wdmoe_env.files.safe import StorageError
 from wdmoe_env.scenario import Scenario, load_scenario, scenario_from
@@ -13,13 +13,14 @@ from wdmoe_env.scenario import Scenario, load_scenario, scenario_from
 def saved_scenario(data: Any, origin: str, read_files: bool = True) -> Scenario:
     """Return the scenario that was saved as `model_dump(mode="json")`.
 
-    Without `read_files` the files that it names are not looked for: it is only compared.
+    Without `read_files` the files that it names are not looked for: it is for comparing alone.
 
     Raises:
         StorageError: it is not one of this version; names `origin` and the faults in one line.
     """
     try:
-        return scenario_from(data, read_files)
+        scenario = scenario_from(data)
+        return load_scenario(scenario) if read_files else scenario
     except ValueError as error:
         faults = " ".join(str(error).split())
         raise StorageError(f"{origin} does not fit this version of the project: {faults}") from error
@@ -27,15 +28,13 @@ def saved_scenario(data: Any, origin: str, read_files: bool = True) -> Scenario:
 
 def encodings(bandwidth: str) -> dict[str, Any]:
     """What the network's inputs and outputs mean in this version, for a scenario's way to split the band."""
-    scenario = load_scenario("paper", bandwidth=bandwidth)
-    (actions,) = action_codec("price", scenario).space.shape or ()
-    kinds = actions // scenario.num_devices
-    return {"action": "price", "action_kinds": kinds, "observation": "device", "features": list(FEATURES)}
+    kinds, features = price_kinds(bandwidth), list(FEATURES)
+    return {"action": "price", "action_kinds": kinds, "observation": "device", "features": features}
 
 
 def scenario_difference(trained: Scenario, other: Scenario) -> str | None:
     """The first setting in which two scenarios differ, in words; names and how actions are encoded do not count."""
-    ignored = {"name", "description", "bandwidth"}
+    ignored = {"name", "description", "based_on", "bandwidth"}
     return first_difference(trained.model_dump(exclude=ignored), other.model_dump(exclude=ignored), "")
 
 

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from agents.files.tracking import WandbMode
 from agents.plan.compatibility import saved_scenario
 from agents.plan.hyperparameters import Algorithm, WarmStart, hyperparameters
 from agents.plan.memory import check_memory
+from wdmoe_env.checks import check_fields
 from wdmoe_env.files.safe import StorageError
 from wdmoe_env.scenario import Scenario
 
 MAX_STEPS, MAX_CELLS = 10**15, 2**20
-COUNTS = {
-    "timesteps": MAX_STEPS,
-    "num_envs": MAX_CELLS,
-    "evaluate_every": MAX_STEPS,
-    "evaluate_episodes": MAX_CELLS,
-    "checkpoint_every": MAX_STEPS,
-}
-"""The most that each may be."""
+Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
+Cells = Annotated[int, Field(ge=1, le=MAX_CELLS)]
 
 
 @dataclass(frozen=True)
@@ -50,28 +47,18 @@ class Plan:
     algorithm: Algorithm
     scenario: Scenario
     hyperparameters: Mapping[str, Any]
-    timesteps: int
-    num_envs: int
-    seed: int
+    timesteps: Steps
+    num_envs: Cells
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
     wandb: WandbMode
-    evaluate_every: int = 100_000
-    evaluate_episodes: int = 32
-    checkpoint_every: int = 250_000
+    evaluate_every: Steps = 100_000
+    evaluate_episodes: Cells = 32
+    checkpoint_every: Steps = 250_000
     warm_start: WarmStart = "none"
 
     def __post_init__(self) -> None:
-        for name, most in COUNTS.items():
-            value, called = getattr(self, name), name.replace("_", "-")
-            if type(value) is not int or not 1 <= value <= most:
-                raise ValueError(f"{called} is {value!r:.60}, expected at least 1, a whole number up to {most:,}")
-        if type(self.seed) is not int or not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed is {self.seed!r:.60}, expected a whole number from 0 to {2**32 - 1}")
-        for called, value, known in (
-            ("wandb", self.wandb, get_args(WandbMode)),
-            ("warm-start", self.warm_start, get_args(WarmStart)),
-        ):
-            if value not in known:
-                raise ValueError(f"{called} is {value!r:.60}, expected one of {', '.join(known)}")
+        # By the names of the options that set them.
+        check_fields(self, lambda name: name.replace("_", "-"))
         check_memory(self.algorithm, self.scenario, self.hyperparameters, self.num_envs)
 
     def as_json(self) -> dict[str, Any]:
@@ -93,7 +80,7 @@ def plan_from(config: Mapping[str, Any], origin: Path) -> Plan:
     try:
         if not isinstance(given := values["hyperparameters"], dict):
             raise ValueError(f"hyperparameters is {given!r:.60}, expected a mapping")
-        known = hyperparameters(values["algorithm"], values["scenario"].name, **given)
+        known = hyperparameters(values["algorithm"], None, **given)
         if lacking := sorted(set(known) - set(given)):
             raise ValueError(f"hyperparameters lack {lacking[0]!r}")
         return Plan(**values)

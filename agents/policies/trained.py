@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 
 from agents.plan.compatibility import encodings, first_difference, saved_scenario, scenario_difference
-from agents.plan.hyperparameters import RANGES, Algorithm
+from agents.plan.hyperparameters import WIDTHS, Algorithm
 from agents.sb3.actor import Actor, actor_of
 from agents.sb3.policies import DevicePPOPolicy, DeviceSACPolicy
 from wdmoe_env.envs.codecs import ActionCodec, ObservationCodec, action_codec, observation_codec
@@ -137,7 +137,7 @@ def load_policy(folder: Path, name: str, transfer: bool = False) -> TrainedPolic
 
 def _width(data: dict[str, Any], tensors: dict[str, torch.Tensor], file: Path) -> int:
     """The width, checked before a network is built, so that one line cannot ask for gigabytes."""
-    width, (low, high) = data.get("width"), (int(limit) for limit in RANGES["width"])
+    width, (low, high) = data.get("width"), WIDTHS
     if type(width) is not int or not low <= width <= high:
         raise StorageError(f"{file}: width is {width!r:.60}, expected a whole number from {low} to {high}")
     if (count := sum(tensor.numel() for tensor in tensors.values())) < width**2:

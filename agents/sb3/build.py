@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,29 @@ from agents.sb3.policies import DevicePPOPolicy, DeviceSACPolicy
 from agents.sb3.vec_env import WDMoEVecEnv
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread, and afterwards with as many as before; also a decorator.
+
+    Networks this small lose more by handing work between threads than they win, and one thread adds up in one order:
+    the same plan gives the same weights on every machine's number of cores.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
 def build(
     algorithm: Algorithm, env: WDMoEVecEnv, settings: Mapping[str, Any], seed: int, progress: Callable[[], float]
 ) -> BaseAlgorithm:
     """Return an untrained algorithm that stands before its first step.
 
-    `progress` tells how much of the training is done, 0 to 1.
+    `progress` tells how much of the training is done, 0 to 1. Let it learn under `one_thread`.
     """
-    # Networks this small lose more by handing work between threads than they win, and one thread adds up in one order.
-    torch.set_num_threads(1)
     settings = dict(settings)
     first, last = settings.pop("learning_rate"), settings.pop("learning_rate_end")
 

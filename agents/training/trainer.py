@@ -16,7 +16,7 @@ from agents.files.run_dir import EVALUATIONS, METRICS, RunDir
 from agents.plan.compatibility import encodings, first_difference, saved_scenario, scenario_difference
 from agents.plan.plan import Plan
 from agents.policies.trained import BEST, TrainedPolicy, save_policy
-from agents.sb3.build import build, chunk_size
+from agents.sb3.build import build, chunk_size, one_thread
 from agents.sb3.state import full_state, most_bytes, restore
 from agents.sb3.vec_env import WDMoEVecEnv
 from agents.training.divergence import check_finite
@@ -79,6 +79,7 @@ class Trainer:
         )
         self._wandb_id = self._tracker.run_id
 
+    @one_thread()
     def train(self, stop: Stop) -> int:
         """Train to the end of the plan, or until asked to stop. Returns the process's exit status."""
         try:

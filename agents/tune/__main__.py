@@ -47,6 +47,8 @@ class Options:
     """Seeds, FIRST-LAST, that the best trial and the present hyperparameters are trained with at the end."""
     retrain_timesteps: int = 1_000_000
     """Environment steps of that training."""
+    plugins: str = ""
+    """Modules, separated by commas, that register path losses, gating families or compute models of one's own."""
 
 
 def main(options: Options) -> int:
@@ -72,7 +74,9 @@ def main(options: Options) -> int:
 def _run(options: Options, console: Console) -> int:
     from agents.tune.retrain import StoppedError
     from agents.tune.study import search
+    from wdmoe_env.plugins import load_plugins
 
+    load_plugins(options.plugins)
     for name in ("trials", "jobs"):
         if getattr(options, name) < 1:
             raise ValueError(f"{name} is {getattr(options, name)}, expected at least 1")
@@ -114,7 +118,7 @@ def _seeds(options: Options) -> list[int]:
 
 def _plan(options: Options) -> Plan:
     """What a trial is asked to do, with the present hyperparameters."""
-    from agents.plan.hyperparameters import hyperparameters
+    from agents.plan.hyperparameters import hyperparameters, section_of
     from agents.plan.plan import Plan
     from wdmoe_env import load_scenario
 
@@ -122,7 +126,7 @@ def _plan(options: Options) -> Plan:
     return Plan(
         algorithm=options.algo,
         scenario=scenario,
-        hyperparameters=hyperparameters(options.algo, scenario.name, options.warm_start),
+        hyperparameters=hyperparameters(options.algo, section_of(options.algo, scenario), options.warm_start),
         timesteps=options.timesteps,
         num_envs=options.num_envs,
         seed=options.seed,

@@ -67,7 +67,7 @@ def comparison(rows: Mapping[str, Retrained], seeds: Sequence[int]) -> Table:
 
 
 def snippet(plan: Plan) -> str:
-    """The scenario's section of the algorithm's YAML file, with the plan's hyperparameters."""
-    default: dict[str, Any] = hyperparameters(plan.algorithm, "default")
+    """The scenario's section in the algorithm's YAML file, with the plan's hyperparameters."""
+    default: dict[str, Any] = hyperparameters(plan.algorithm, None)
     own = {name: value for name, value in plan.hyperparameters.items() if value != default[name]}
-    return yaml.safe_dump({plan.scenario.name: own}, sort_keys=False)
+    return yaml.safe_dump({"scenarios": {plan.scenario.name: own}}, sort_keys=False)

@@ -36,6 +36,7 @@ from agents.training.trainer import Trainer
 from agents.tune.space import first_try, rounded, search_space
 from wdmoe_env.console.stop import Stop
 from wdmoe_env.files.safe import StorageError
+from wdmoe_env.plugins import load_plugins
 
 NAME, TASK = "tune", "plan"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -71,7 +72,7 @@ def search(file: Path, plan: Plan, trials: int, console: Console, jobs: int = 1)
         work(file, plan, console, numbers)
         return _load(file)
     shares = [numbers[job::jobs] for job in range(min(jobs, len(numbers)))]
-    with ProcessPoolExecutor(len(shares), get_context("spawn")) as pool:
+    with ProcessPoolExecutor(len(shares), get_context("spawn"), initializer=load_plugins) as pool:
         list(pool.map(partial(work, file, plan, None), shares))
     return _load(file)
 

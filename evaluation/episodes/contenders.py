@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +12,12 @@ from typing import Any
 
 from evaluation.episodes.errors import EvaluationError
 from wdmoe_env import Policy, Scenario
+from wdmoe_env.plugins import import_plugin
 
 REFERENCE = "top-k"
 PRETRAINED = "pretrained:"
+_CLASS = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")
+"""A class of somebody's own module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,9 @@ class Contender:
 
 
 def find_contenders(sources: Sequence[str], transfer: bool = False) -> list[Contender]:
-    """Turn `top-k`, `RUN_DIR`, `pretrained:ALGO` or `LABEL=` before any of them into contenders.
+    """Turn `top-k`, `RUN_DIR`, `pretrained:ALGO`, `module:Class` or `LABEL=` before any of them into contenders.
 
+    A class is a `Policy` that is made without arguments; its module is installed, or lies in the working directory.
     A source that holds a path separator or names a directory is a trained run, and is called what its folder is called;
     a folder of `seed-*` folders is a set of runs. With `transfer` trained policies run in scenarios that are not their
     own too.
@@ -95,6 +100,9 @@ def _find(source: str, transfer: bool) -> Contender:
     if target.startswith(PRETRAINED):
         algo = target.removeprefix(PRETRAINED)
         return Contender(label or algo, source, (_pretrained(algo, transfer),), trained=True)
+    if named := _CLASS.fullmatch(target):
+        policy = _own(named[1], named[2])
+        return Contender(label or policy.name, source, (policy,))
     if os.sep not in target and not Path(target).is_dir():
         return Contender(label or target, source, (make_baseline(target),))
     folder = Path(target)
@@ -103,6 +111,21 @@ def _find(source: str, transfer: bool) -> Contender:
     run_dirs = tuple(sorted(folder.glob("seed-*/"))) or (folder,)
     policies = tuple(_load(run_dir, transfer) for run_dir in run_dirs)
     return Contender(label or folder.resolve().name, source, policies, run_dirs, trained=True)
+
+
+def _own(module: str, name: str) -> Policy:
+    """Make the policy of a class in somebody's own module."""
+    try:
+        made = getattr(import_plugin(module), name)()
+    except ValueError as error:
+        raise EvaluationError(f"policy {module}:{name}: {error}") from error
+    except AttributeError as error:
+        raise EvaluationError(f"policy {module}:{name}: {error}; expected a class of that module") from error
+    except TypeError as error:
+        raise EvaluationError(f"policy {module}:{name} cannot be made without arguments: {error}") from error
+    if not isinstance(made, Policy):
+        raise EvaluationError(f"policy {module}:{name} makes {made!r:.60}, expected a Policy: name, reset and decide")
+    return made
 
 
 def _pretrained(algo: Any, transfer: bool) -> Policy:  # any word: agents knows the algorithms and checks it

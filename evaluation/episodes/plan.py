@@ -6,18 +6,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import reduce
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from evaluation.episodes.errors import EvaluationError
 from wdmoe_env import Scenario
 from wdmoe_env.arrays import IntArray
+from wdmoe_env.checks import check_fields
 
 MAX_CHUNK = 64
 WARM_UP = 20
 BOUNDED_METRIC = "wlr"
 """The `reward.metric` for which `baselines.bound` proves how much a step can bring."""
 _CHUNK_VALUES = 1 << 22
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
 
 
 class Purpose(IntEnum):
@@ -53,15 +58,13 @@ class Plan:
         bound_steps: how many single steps are compared with what is proved to be the most they can bring; 0 for none.
     """
 
-    episodes: int
-    seed: int = 0
-    decisions: int = 200
-    bound_steps: int = 200
+    episodes: Positive
+    seed: NonNegative = 0
+    decisions: Positive = 200
+    bound_steps: NonNegative = 200
 
     def __post_init__(self) -> None:
-        for name, least in (("episodes", 1), ("seed", 0), ("decisions", 1), ("bound_steps", 0)):
-            if getattr(self, name) < least:
-                raise EvaluationError(f"{name} is {getattr(self, name)}, expected at least {least}")
+        check_fields(self, error=EvaluationError)
 
     def chunks(self, scenario: Scenario) -> Iterator[tuple[int, int]]:
         """Yield (seed, number of environments) of each chunk; large cells get smaller chunks, to bound memory."""

@@ -118,7 +118,7 @@ def test_decide_before_reset_says_so(name):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("best", {}, "unknown baseline 'best', expected one of top-k, top-k\\+bandwidth, wdmoe"),
+        ("best", {}, "baseline is 'best', expected one of top-k, top-k\\+bandwidth, wdmoe"),
         ("top-k", {"beta": 1}, "unknown option 'beta' of baseline 'top-k', which has no options"),
         ("wdmoe", {"theta": 0.5}, "unknown option 'theta' of baseline 'wdmoe', expected one of theta_start"),
         ("wdmoe", {"theta_start": 1.5}, "theta_start is 1.5, expected a number of at least 0 and at most 1"),

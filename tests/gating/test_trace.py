@@ -191,9 +191,11 @@ def test_settings_from_a_policy_file_open_nothing(tmp_path: Path) -> None:
     scenario = traced(record(tmp_path / "a.safetensors"))
     data = scenario.model_dump(mode="json")
     (tmp_path / "a.safetensors").unlink()
-    assert scenario_from(data, read_files=False) == scenario
-    with pytest.raises(ValueError, match=r"gating\.trace: Value error, no file"):
-        scenario_from(data)
+    assert scenario_from(data) == scenario
+    with pytest.raises(ValueError, match=r"gating\.trace: no file"):
+        load_scenario(scenario_from(data))
+    with pytest.raises(ValueError, match=r"no file .*a\.safetensors"):
+        Simulator(scenario_from(data), 1)
 
 
 def test_channel_traces_are_still_found_beside_the_scenario(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 """Scenarios: presets, overrides, files, and an error for every wrong setting that names culprit and expectation."""
 
+import builtins
+import io
 import json
 import math
+import os
 import pickle
 
 import numpy as np
 import pytest
 
-from wdmoe_env import Scenario, load_scenario, preset_names
-from wdmoe_env.scenario import merge
+from wdmoe_env import Scenario, Simulator, load_scenario, preset_names
+from wdmoe_env.scenario import merge, scenario_from
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -62,7 +65,7 @@ def test_a_dumped_scenario_loads_equal(name, tmp_path):
 @pytest.mark.parametrize("name", preset_names())
 def test_scenarios_survive_pickling(name):
     scenario = load_scenario(name)
-    assert scenario.hosts.size  # worked out and kept before it is pickled
+    assert scenario.compute_model.host.size  # worked out and kept before it is pickled
     again = pickle.loads(pickle.dumps(scenario))
     assert again == scenario
     np.testing.assert_array_equal(again.compute_model.token_s, scenario.compute_model.token_s)
@@ -70,10 +73,76 @@ def test_scenarios_survive_pickling(name):
 
 def test_scenarios_are_equal_by_their_settings_alone():
     one, two = load_scenario("paper"), load_scenario("paper")
-    assert one.hosts is not two.hosts  # arrays, kept in the objects
+    assert one.compute_model is not two.compute_model  # arrays, kept in the objects
     assert one == two
     assert one != load_scenario("paper", bandwidth="learned")
     assert one != "paper"
+
+
+def test_making_comparing_and_copying_read_no_file(monkeypatch, tmp_path):
+    data = load_scenario("jetson").model_dump(mode="json")
+    data["devices"][0]["compute"] = {"kind": "measured", "file": str(tmp_path / "gone.csv")}
+    data["devices"][1]["compute"] = {"kind": "roofline", "board": "no-such-board"}
+    data["channel"] |= {"trace": {"files": ["gone-too.csv"]}, "shadowing": {"std_db": 0.0}, "fading": {"kind": "none"}}
+    data["gating"] = {"trace": "gone-as-well"}
+
+    def refuse(*arguments, **options):
+        raise AssertionError(f"opened {arguments}")
+
+    with monkeypatch.context() as closed:
+        for module, name in ((io, "open"), (os, "open"), (os, "stat"), (os, "scandir"), (builtins, "open")):
+            closed.setattr(module, name, refuse)
+        made = [scenario_from(data), scenario_from(json.loads(json.dumps(data)))]
+        assert made[0] == made[1]
+        assert made[0].model_copy(update={"name": "other"}) != made[0]
+        assert hash(made[0]) == hash(made[1])
+    with pytest.raises(ValueError) as caught:
+        load_scenario(made[0])
+    for words in (
+        "devices.0.compute: no file",
+        "devices.1.compute: board='no-such-board'",
+        "channel.trace: no file 'gone-too.csv': tried",
+        "gating.trace: no file 'gone-as-well': tried",
+    ):
+        assert words in str(caught.value)
+
+
+GONE = {
+    "measurements": ({"devices": [{"name": "a", "compute": {"kind": "measured", "file": "no.csv"}}]}, "devices.0.comp"),
+    "board": ({"devices": [{"name": "a", "compute": {"kind": "roofline", "board": "no"}}]}, "devices.0.compute"),
+    "radio logs": (
+        {"channel": {"distance_m": {"low": 1, "high": 2}, "fading": {"kind": "none"}, "trace": {"files": ["no.csv"]}}},
+        "channel.trace",
+    ),
+    "gate trace": ({"gating": {"trace": "no"}}, "no file 'no'"),
+}
+
+
+@pytest.mark.parametrize(("values", "words"), GONE.values(), ids=GONE)
+def test_a_scenario_made_by_hand_tells_of_a_missing_file_when_it_is_simulated(values, words):
+    data = load_scenario("paper").model_dump(mode="json") | values
+    if "devices" in values:
+        data["devices"][0]["count"] = 8
+    with pytest.raises(ValueError, match=words):
+        Simulator(scenario_from(data))
+
+
+def test_a_copy_does_not_keep_what_followed_from_other_values():
+    scenario = load_scenario("paper")
+    assert scenario.compute_model.token_s[0] > 0
+    equal = scenario.model_copy(update={"devices": scenario.devices[:1] * 4})
+    np.testing.assert_array_equal(equal.compute_model.token_s, scenario.compute_model.token_s[0])
+    assert scenario.radio_link.bandwidth_hz == 100e6
+    narrow = scenario.model_copy(update={"radio": scenario.radio.model_copy(update={"bandwidth_hz": 1e6})})
+    assert narrow.radio_link.bandwidth_hz == 1e6
+
+
+def test_what_a_scenario_is_based_on_is_kept_and_must_be_a_preset(tmp_path):
+    scenario = load_scenario("mobile", name="mine", based_on="mobile")
+    assert load_scenario(scenario).based_on == "mobile"
+    assert scenario_from(scenario.model_dump(mode="json")) == scenario
+    with pytest.raises(ValueError, match="based_on is 'mobil', expected a preset, one of cell-64, jetson"):
+        load_scenario("mobile", based_on="mobil")
 
 
 def test_scenarios_are_frozen():
@@ -104,8 +173,8 @@ WRONG = {
     "floor above 1": ({"reward": {"mass_floor": 1.5}}, ["reward.mass_floor", "less than or equal to 1", "1.5"]),
     "NaN": ({"radio": {"bs_power_w": math.nan}}, ["radio.bs_power_w", "finite"]),
     "infinity": ({"radio": {"bandwidth_hz": math.inf}}, ["radio.bandwidth_hz", "finite"]),
-    "unknown choice": ({"channel": {"path_loss": "moon"}}, ["channel.path_loss", "'free-space'", "'moon'"]),
-    "unknown compute kind": (device(compute={"kind": "magic"}), ["devices.0.compute", "'linear'", "magic"]),
+    "unknown choice": ({"channel": {"path_loss": "moon"}}, ["channel.path_loss", "free-space, umi", "'moon'"]),
+    "unknown compute kind": (device(compute={"kind": "magic"}), ["devices.0.compute", "linear, roofline", "magic"]),
     "K > E": ({"model": {"top_k": 9}}, ["model.top_k is 9", "model.experts = 8"]),
     "fewer experts than devices": (device(count=9), ["model.experts is 8", "9 devices"]),
     "no device": ({"devices": []}, ["devices", "at least 1"]),

@@ -45,7 +45,7 @@ def test_out_of_sight_is_never_better(model):
 
 
 def test_unknown_path_loss_is_named():
-    with pytest.raises(ValueError, match="'moon', expected free-space"):
+    with pytest.raises(ValueError, match="'moon', expected one of free-space"):
         loss(10, 3.5, "moon", SEEN)
 
 

@@ -89,8 +89,7 @@ class PriceAction:
     def __init__(self, scenario: Scenario) -> None:
         self._scenario, self._k, self._compute = scenario, scenario.model.top_k, scenario.compute_model
         self._devices = scenario.num_devices
-        kinds = 1 if scenario.bandwidth == "optimal" else 2
-        self.space = spaces.Box(-1.0, 1.0, (self._devices * kinds,), np.float32)
+        self.space = spaces.Box(-1.0, 1.0, (self._devices * price_kinds(scenario.bandwidth),), np.float32)
 
     def decode(self, action: Any, observation: Observation) -> Decision:
         values = _checked(action, "action", (len(observation.layer), *self.space.shape), -1, 1)
@@ -128,6 +127,11 @@ class PriceAction:
     def encode(price: FloatArray) -> NDArray[np.float32]:
         """The values that mean (N, U) prices, the first U of an action; prices above 0.5 become 1, its highest."""
         return (2.0 * np.sqrt(np.clip(price, 0.0, PRICE_MAX) / PRICE_MAX) - 1.0).astype(np.float32)
+
+
+def price_kinds(bandwidth: str) -> int:
+    """Values that a price action holds for each device: a price, and a logit unless the band is split exactly."""
+    return 1 if bandwidth == "optimal" else 2
 
 
 def split_by_logits(logits: FloatArray, base: FloatArray | BoolArray, band: float) -> FloatArray:

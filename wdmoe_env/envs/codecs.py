@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Final, Protocol
 
 from gymnasium import spaces
 
 from wdmoe_env.envs.actions import LOGIT_SCALE, PRICE_MAX, NativeAction, PriceAction, TokenAction, split_by_logits
 from wdmoe_env.envs.observations import DeviceObservation, DictObservation, FlatObservation
 from wdmoe_env.interface import Decision, Observation
+from wdmoe_env.registry import Registry
 from wdmoe_env.scenario import Scenario
 
 __all__ = [
+    "ACTIONS",
     "LOGIT_SCALE",
+    "OBSERVATIONS",
     "PRICE_MAX",
     "ActionCodec",
     "ActionEncoding",
@@ -27,11 +30,15 @@ __all__ = [
     "TokenAction",
     "action_codec",
     "observation_codec",
+    "register_action",
+    "register_observation",
     "split_by_logits",
 ]
 
-ActionEncoding = Literal["native", "token", "price"]
-ObservationEncoding = Literal["dict", "flat", "device"]
+ActionEncoding = str
+"""Name of an encoding of actions: `native`, `token`, `price`, or one that was registered."""
+ObservationEncoding = str
+"""Name of an encoding of observations: `dict`, `flat`, `device`, or one that was registered."""
 
 
 class ActionCodec(Protocol):
@@ -60,25 +67,51 @@ class ObservationCodec(Protocol):
         ...
 
 
-def action_codec(name: str, scenario: Scenario) -> ActionCodec:
-    """Return the action encoding called `name`: `native`, `token` or `price`."""
-    if name not in get_args(ActionEncoding):
-        raise ValueError(f"action is {name!r}, expected one of {', '.join(get_args(ActionEncoding))}")
-    codecs: dict[str, Callable[[Scenario], ActionCodec]] = {
-        "native": NativeAction,
-        "token": TokenAction,
-        "price": PriceAction,
-    }
-    return codecs[name](scenario)
+MakeAction = Callable[[Scenario], ActionCodec]
+MakeObservation = Callable[[Scenario], ObservationCodec]
+ACTIONS: Final = Registry[MakeAction]("action")
+OBSERVATIONS: Final = Registry[MakeObservation]("observation")
 
 
-def observation_codec(name: str, scenario: Scenario) -> ObservationCodec:
-    """Return the observation encoding called `name`: `dict`, `flat` or `device`."""
-    if name not in get_args(ObservationEncoding):
-        raise ValueError(f"observation is {name!r}, expected one of {', '.join(get_args(ObservationEncoding))}")
-    codecs: dict[str, Callable[[Scenario], ObservationCodec]] = {
-        "dict": DictObservation,
-        "flat": FlatObservation,
-        "device": DeviceObservation,
-    }
-    return codecs[name](scenario)
+def register_action(name: str, codec: MakeAction) -> MakeAction:
+    """Let `gym.make(action=name)` use an encoding of one's own: a class, or whatever makes one for a scenario.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    return ACTIONS.register(name, codec)
+
+
+def register_observation(name: str, codec: MakeObservation) -> MakeObservation:
+    """Let `gym.make(observation=name)` use an encoding of one's own: a class, or whatever makes one for a scenario.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    return OBSERVATIONS.register(name, codec)
+
+
+register_action("native", NativeAction)
+register_action("token", TokenAction)
+register_action("price", PriceAction)
+register_observation("dict", DictObservation)
+register_observation("flat", FlatObservation)
+register_observation("device", DeviceObservation)
+
+
+def action_codec(name: ActionEncoding, scenario: Scenario) -> ActionCodec:
+    """Return the action encoding called `name`, for a scenario.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    return ACTIONS.find(name)(scenario)
+
+
+def observation_codec(name: ObservationEncoding, scenario: Scenario) -> ObservationCodec:
+    """Return the observation encoding called `name`, for a scenario.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    return OBSERVATIONS.find(name)(scenario)

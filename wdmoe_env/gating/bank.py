@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
@@ -10,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdmoe_env.arrays import BoolArray
+from wdmoe_env.gating.own import draw_own
 from wdmoe_env.gating.synthetic import draw_passes
 from wdmoe_env.gating.trace import open_trace, trace_state
-from wdmoe_env.settings.parts import GatingSettings, ModelSettings
+from wdmoe_env.settings.parts import FAMILIES, FamilySettings, GatingSettings, ModelSettings
 from wdmoe_env.system import selection
 from wdmoe_env.system.selection import PlainSums
 
@@ -46,19 +48,23 @@ def gate_bank(gating: GatingSettings, model: ModelSettings, tokens: int, split: 
     """
     if split not in get_args(Split):
         raise ValueError(f"split is {split!r}, expected one of {', '.join(get_args(Split))}")
-    state = () if gating.trace is None else trace_state(gating.trace)
+    state: tuple[Hashable, ...] = () if gating.trace is None else trace_state(gating.trace)
+    if isinstance(gating.family, str):
+        state = (FAMILIES.find(gating.family),)
     return _draw(gating, model.layers, model.experts, model.top_k, tokens, split, state)
 
 
 @lru_cache(maxsize=8)
 def _draw(
-    gating: GatingSettings, layers: int, experts: int, k: int, tokens: int, split: Split, state: tuple[int, ...]
+    gating: GatingSettings, layers: int, experts: int, k: int, tokens: int, split: Split, state: Hashable
 ) -> GateBank:
-    """Draw one bank; `state` is that of the trace's file, so that a changed one is drawn from anew."""
+    """Draw one bank; `state` is that of the trace's file, or the named family, so that changed ones are drawn anew."""
     rng = np.random.default_rng([get_args(Split).index(split), 20241106])
-    if gating.family is not None:
-        sizes = {"layers": layers, "tokens": tokens, "experts": experts, "top_k": k}
-        weights = draw_passes(gating.family, passes=gating.bank_passes, rng=rng, **sizes)
+    sizes = {"passes": gating.bank_passes, "layers": layers, "tokens": tokens, "experts": experts, "top_k": k}
+    if isinstance(gating.family, FamilySettings):
+        weights = draw_own(gating.family, rng=rng, **sizes)
+    elif gating.family is not None:
+        weights = draw_passes(gating.family, rng=rng, **sizes)
     else:
         trace = open_trace(str(gating.trace))
         trace.check_model(layers, experts, k)

@@ -19,6 +19,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from wdmoe_env.settings.parts import FAMILIES
+
 Curve = tuple[tuple[float, float], ...]
 """Knots ``(relative depth, value)``: linear between them, constant outside. Depth is ``layer / (layers - 1)``."""
 
@@ -136,5 +138,5 @@ UNIFORM: Final = GatingFamily(
 )
 """A control: independent Gaussian logits as peaked as Mixtral's; no expert is more popular, no token remembers."""
 
-FAMILIES: Final[dict[str, GatingFamily]] = {family.name: family for family in (MIXTRAL, OLMOE, UNIFORM)}
-"""The families by name."""
+for _family in (MIXTRAL, OLMOE, UNIFORM):
+    FAMILIES.register(_family.name, _family)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wdmoe_env.gating.families import FAMILIES, GatingFamily, curve_at
+from wdmoe_env.gating.families import GatingFamily, curve_at
+from wdmoe_env.settings.parts import FAMILIES
 
 __all__ = ["FAMILIES", "GatingFamily", "draw_passes", "expert_bias"]
 
@@ -119,9 +120,11 @@ def _softmax(logits: FloatArray, scale: float) -> FloatArray:
 def _resolve(family: GatingFamily | str) -> GatingFamily:
     if isinstance(family, GatingFamily):
         return family
-    if family not in FAMILIES:
-        raise ValueError(f"family must be a GatingFamily or one of {sorted(FAMILIES)}, got {family!r}")
-    return FAMILIES[family]
+    found = FAMILIES.get(family)
+    if not isinstance(found, GatingFamily):
+        styles = sorted(name for name, known in FAMILIES.items() if isinstance(known, GatingFamily))
+        raise ValueError(f"family must be a GatingFamily or one of {styles}, got {family!r}")
+    return found
 
 
 def _check_sizes(*, top_k: int, experts: int, **sizes: int) -> None:

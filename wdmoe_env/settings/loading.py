@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -11,7 +11,10 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from wdmoe_env.files.yaml import read_yaml
-from wdmoe_env.settings.paths import anchor
+from wdmoe_env.hardware.radio.replay import Sampling, read_stretches
+from wdmoe_env.hardware.radio.traces import RadioTrace
+from wdmoe_env.settings.parts import TraceSettings
+from wdmoe_env.settings.paths import anchor, resolve
 
 PRESETS: Final = Path(__file__).parents[1] / "scenarios"
 Model = TypeVar("Model", bound=BaseModel)
@@ -54,8 +57,18 @@ def override(data: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, An
     return merge(data, overrides)
 
 
-def validated(kind: type[Model], data: dict[str, Any], origin: str, context: dict[str, Any] | None = None) -> Model:
-    """Make a scenario of a mapping, or tell of each key what is wrong with it.
+def read_logs(trace: TraceSettings) -> list[list[RadioTrace]]:
+    """Resampled stretches of each radio log.
+
+    Raises:
+        ValueError: there is no such file, it is no log, or it holds a gap that is refused; names the file.
+    """
+    sampling = Sampling(trace.step_s, trace.interpolation, trace.gaps, trace.max_gap_s)
+    return read_stretches([resolve(file) for file in trace.files], sampling)
+
+
+def validated(kind: type[Model], data: dict[str, Any], origin: str) -> Model:
+    """Make a scenario of a mapping, or tell of each key what is wrong with it. No file that it names is looked for.
 
     Raises:
         ValueError: names `origin`, and each key with its value.
@@ -63,12 +76,17 @@ def validated(kind: type[Model], data: dict[str, Any], origin: str, context: dic
     try:
         data = _plain(data, origin, ())
         # Through JSON, so that lists become tuples while every other type stays strict.
-        return kind.model_validate_json(json.dumps(data), context=context)
+        return kind.model_validate_json(json.dumps(data))
     except RecursionError:
         raise ValueError(f"{origin} is nested too deeply, or holds an alias of itself") from None
     except ValidationError as error:
-        faults = [f"  {_place(fault['loc'])}: {fault['msg']} (got {fault['input']!r:.80})" for fault in error.errors()]
-        raise ValueError("\n".join([f"{origin} is not a valid scenario:", *faults])) from None
+        faults = [f"{_place(fault['loc'])}: {fault['msg']} (got {fault['input']!r:.80})" for fault in error.errors()]
+        raise invalid(origin, faults) from None
+
+
+def invalid(origin: str, faults: Sequence[str]) -> ValueError:
+    """The error that tells all faults of a scenario at once, each with its key."""
+    return ValueError("\n".join([f"{origin} is not a valid scenario:", *(f"  {fault}" for fault in faults)]))
 
 
 def _find(source: str) -> Path:

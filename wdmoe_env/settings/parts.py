@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Annotated, Final, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from wdmoe_env.hardware.radio.replay import Sampling, read_stretches
-from wdmoe_env.hardware.radio.traces import RadioTrace
-from wdmoe_env.settings import paths
-from wdmoe_env.settings.paths import SUFFIX
+from wdmoe_env.arrays import FloatArray
+from wdmoe_env.registry import Registry
+from wdmoe_env.settings.kinds import ByKind
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -17,13 +20,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 MAX_EXPERTS: Final = 65_536
-UNREAD: Final = "unread"
-"""Key of the context for settings that come from others: files that they name are neither looked for nor read."""
-
-
-def reads_files(info: ValidationInfo) -> bool:
-    """Whether settings that are validated may read the files they name."""
-    return UNREAD not in (info.context or {})
+PathLoss = Callable[[FloatArray, float, FloatArray], FloatArray]
+"""Path loss in dB of distances, m, at a carrier, GHz, with the numbers that decide on the line of sight."""
+PATH_LOSSES: Final = Registry[PathLoss]("path loss")
+"""What `channel.path_loss` may name; see `wdmoe_env.system.channel.register`."""
 
 
 class Settings(BaseModel):
@@ -114,7 +114,7 @@ class TraceSettings(Settings):
     """Recorded radio logs that are replayed instead of path loss and shadowing."""
 
     files: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Looked for in the working directory, then beside the scenario's file; kept as absolute paths."""
+    """Looked for in the working directory, then beside the scenario's file; loading makes the paths absolute."""
     assignment: Literal["in-turn", "drawn"] = "in-turn"
     """`in-turn`: device u replays file u mod F. `drawn`: each device draws a file at the start of an episode."""
     step_s: Positive = 0.1
@@ -130,27 +130,11 @@ class TraceSettings(Settings):
     add_fading: bool = False
     """Whether small-scale fading is laid over the log, which must then be free of it."""
 
-    @field_validator("files")
-    @classmethod
-    def _absolute(cls, files: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        return tuple(map(paths.absolute, files)) if reads_files(info) else files
-
-    @model_validator(mode="after")
-    def _readable(self, info: ValidationInfo) -> TraceSettings:
-        if reads_files(info):
-            self.read()
-        return self
-
-    def read(self) -> list[list[RadioTrace]]:
-        """Resampled stretches of each file."""
-        sampling = Sampling(self.step_s, self.interpolation, self.gaps, self.max_gap_s)
-        return read_stretches([paths.resolve(file) for file in self.files], sampling)
-
 
 class ChannelSettings(Settings):
     """Where the devices are and how their links fade."""
 
-    path_loss: Literal["free-space", "umi", "indoor-office"] = "free-space"
+    path_loss: Annotated[str, AfterValidator(PATH_LOSSES.known)] = "free-space"
     distance_m: Range
     shadowing: Shadowing = Shadowing(std_db=0.0)
     fading: Fading = Fading(kind="rayleigh")
@@ -216,19 +200,42 @@ class TrafficSettings(Settings):
     """Idle time between two forward passes."""
 
 
+class FamilySettings(Settings):
+    """Base of gate weights that a class of one's own draws; see `wdmoe_env.gating.register`."""
+
+    kind: str
+
+    @abstractmethod
+    def draw_passes(
+        self, *, passes: int, layers: int, tokens: int, experts: int, top_k: int, rng: np.random.Generator
+    ) -> NDArray[np.floating]:
+        """Draw forward passes, (passes, layers, experts, tokens); a token's weights are >= 0 and sum to 1 over experts.
+
+        Everything random comes from `rng`, so that the same scenario always gives the same weights.
+        """
+
+
+class Style(Protocol):
+    """A family that is known by its name alone, as `wdmoe_env.gating.GatingFamily` is."""
+
+    @property
+    def name(self) -> str:
+        """What scenarios call it."""
+
+
+FAMILIES: Final = Registry[type[FamilySettings] | Style]("gating family")
+"""What `gating.family` may name; see `wdmoe_env.gating.register`."""
+
+
 class GatingSettings(Settings):
     """Where gate weights come from: a synthetic family, or a file that a real model's were captured to."""
 
-    family: Literal["mixtral", "olmoe", "uniform"] | None = None
+    family: Annotated[str | FamilySettings, ByKind(FAMILIES)] | None = None
+    """A name, or a mapping of `kind` and settings where the family is a class that has some."""
     trace: str | None = None
     """File of gate weights, found as `TraceSettings.files` are; one that comes with the package is named alone."""
     bank_passes: Count = 256
     """Forward passes drawn once and replayed from; training and held-out banks are drawn apart."""
-
-    @field_validator("trace")
-    @classmethod
-    def _absolute(cls, trace: str | None, info: ValidationInfo) -> str | None:
-        return paths.absolute(trace, SUFFIX) if trace is not None and reads_files(info) else trace
 
     @model_validator(mode="after")
     def _one_source(self) -> GatingSettings:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def resolve(path: str, suffix: str = "") -> Path:
     """
     tried = [Path(path), SHIPPED / path, *([SHIPPED / f"{path}{suffix}"] if suffix else [])]
     for place in tried:
-        if place.is_file():
+        if isfile(place):
             return place
     raise ValueError(f"no file {path!r}: tried {' and '.join(dict.fromkeys(str(place.absolute()) for place in tried))}")
 
@@ -44,26 +45,43 @@ def anchor(data: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     Their paths become absolute; all others stay as they are. `folder` is that of the scenario's file.
     """
+
+    def beside(_: str, path: str) -> str:
+        if folder == SHIPPED or isfile(path) or not isfile(folder / path):
+            return path
+        return str((folder / path).absolute())
+
+    return _with_paths(data, beside)
+
+
+def located(data: dict[str, Any]) -> dict[str, Any]:
+    """Data of a scenario whose paths hold from anywhere; those of files that are not found stay as they are.
+
+    Whoever opens a file that is not there says so, with the key that names it.
+    """
+
+    def found(key: str, path: str) -> str:
+        try:
+            # A measurement table is opened as it is named; all else is looked for among the presets' files, too.
+            return str(resolve(path).absolute()) if key == "file" else absolute(path, SUFFIX if key == "trace" else "")
+        except ValueError:
+            return path
+
+    return _with_paths(data, found)
+
+
+def _with_paths(data: dict[str, Any], change: Callable[[str, str], str]) -> dict[str, Any]:
+    """Data with what `change` makes of every key that names files and its path."""
+
+    def walk(value: Any, key: str = "") -> Any:
+        if isinstance(value, Mapping):
+            return {name: walk(part, name if name in KEYS else "") for name, part in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [walk(part, key) for part in value]
+        return change(key, value) if key and isinstance(value, str) else value
+
     try:
-        return {key: _walk(part, folder) for key, part in data.items()}
+        return {name: walk(part) for name, part in data.items()}
     except RecursionError:
         # An alias of itself, which loading refuses.
         return data
-
-
-def _walk(value: Any, folder: Path) -> Any:
-    if isinstance(value, Mapping):
-        # `trace` is a file in one section, and a section of its own in another.
-        named = {key for key, part in value.items() if key in KEYS and not isinstance(part, Mapping)}
-        return {k: _anchored(part, folder) if k in named else _walk(part, folder) for k, part in value.items()}
-    if isinstance(value, list):
-        return [_walk(part, folder) for part in value]
-    return value
-
-
-def _anchored(value: Any, folder: Path) -> Any:
-    if isinstance(value, list):
-        return [_anchored(part, folder) for part in value]
-    if isinstance(value, str) and not Path(value).is_file() and (folder / value).is_file() and folder != SHIPPED:
-        return str((folder / value).absolute())
-    return value

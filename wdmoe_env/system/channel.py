@@ -8,10 +8,12 @@ Noise is handed in by the caller: the same noise and the same times give the sam
 
 from __future__ import annotations
 
+from functools import wraps
+
 import numpy as np
 
 from wdmoe_env.arrays import ComplexArray, FloatArray
-from wdmoe_env.settings.parts import ChannelSettings, Fading, Shadowing
+from wdmoe_env.settings.parts import PATH_LOSSES, ChannelSettings, Fading, PathLoss, Shadowing
 
 LIGHT_M_S = 299_792_458.0
 BS_HEIGHT_M, DEVICE_HEIGHT_M = 10.0, 1.5
@@ -45,29 +47,62 @@ def path_loss_db(distance_m: FloatArray, carrier_ghz: float, model: str, sight: 
     Args:
         distance_m: distance d in the plane, m, at least 1.
         carrier_ghz: carrier frequency f_c, GHz.
-        model: `free-space`, `umi` or `indoor-office`.
+        model: `free-space`, `umi`, `indoor-office`, or one that was registered.
         sight: uniform numbers in [0, 1); a device is in line of sight (LOS) where its number is below the model's
             probability at its distance, so that it goes in and out of sight as it moves.
 
     Raises:
         ValueError: the model is none of these.
     """
+    return PATH_LOSSES.find(model)(distance_m, carrier_ghz, sight)
+
+
+def register(name: str, path_loss: PathLoss) -> PathLoss:
+    """Let scenarios name a path loss of one's own: a function of distances, carrier and sight, as `path_loss_db` takes.
+
+    What it returns is checked each time: finite numbers in the shape of the distances.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    @wraps(path_loss)
+    def checked(distance_m: FloatArray, carrier_ghz: float, sight: FloatArray) -> FloatArray:
+        loss = np.asarray(path_loss(distance_m, carrier_ghz, sight), dtype=np.float64)
+        if loss.shape != distance_m.shape or not np.isfinite(loss).all():
+            raise ValueError(
+                f"path loss {name!r} gives {loss.min()} to {loss.max()} dB in shape {loss.shape}, expected finite "
+                f"numbers in shape {distance_m.shape}"
+            )
+        return loss
+
+    PATH_LOSSES.register(name, checked)
+    return path_loss
+
+
+def _free_space(distance_m: FloatArray, carrier_ghz: float, sight: FloatArray) -> FloatArray:
+    return 32.4 + 20.0 * np.log10(carrier_ghz) + 20.0 * np.log10(distance_m)
+
+
+def _indoor_office(distance_m: FloatArray, carrier_ghz: float, sight: FloatArray) -> FloatArray:
     log_d, log_f = np.log10(distance_m), np.log10(carrier_ghz)
-    if model == "free-space":
-        return 32.4 + 20.0 * log_f + 20.0 * log_d
-    if model == "indoor-office":
-        near = 32.4 + 17.3 * log_d + 20.0 * log_f
-        far = np.maximum(near, 17.3 + 38.3 * log_d + 24.9 * log_f)
-        return np.where(sight < _indoor_sight(distance_m), near, far)
-    if model != "umi":
-        raise ValueError(f"path loss model is {model!r}, expected free-space, umi or indoor-office")
-    height = BS_HEIGHT_M - DEVICE_HEIGHT_M
+    near = 32.4 + 17.3 * log_d + 20.0 * log_f
+    far = np.maximum(near, 17.3 + 38.3 * log_d + 24.9 * log_f)
+    return np.where(sight < _indoor_sight(distance_m), near, far)
+
+
+def _umi(distance_m: FloatArray, carrier_ghz: float, sight: FloatArray) -> FloatArray:
+    log_f, height = np.log10(carrier_ghz), BS_HEIGHT_M - DEVICE_HEIGHT_M
     log_d3 = 0.5 * np.log10(distance_m**2 + height**2)
     breakpoint_m = 4.0 * (BS_HEIGHT_M - 1.0) * (DEVICE_HEIGHT_M - 1.0) * carrier_ghz * 1e9 / LIGHT_M_S
     beyond = 32.4 + 40.0 * log_d3 + 20.0 * log_f - 9.5 * np.log10(breakpoint_m**2 + height**2)
     near = np.where(distance_m < breakpoint_m, 32.4 + 21.0 * log_d3 + 20.0 * log_f, beyond)
     far = np.maximum(near, 22.4 + 35.3 * log_d3 + 21.3 * log_f - 0.3 * (DEVICE_HEIGHT_M - 1.5))
     return np.where(sight < _umi_sight(distance_m), near, far)
+
+
+for _name, _model in {"free-space": _free_space, "umi": _umi, "indoor-office": _indoor_office}.items():
+    PATH_LOSSES.register(_name, _model)
 
 
 def _umi_sight(distance_m: FloatArray) -> FloatArray:

@@ -19,7 +19,7 @@ SLOPE_STEPS = 60
 """Halvings of an interval of slopes: down to rounding."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ComputeModel:
     r"""Time of the experts on idle devices: `fixed_s` once an expert is used, and `token_s` for each of its tokens.
 

@@ -13,7 +13,7 @@ from agents.policies.trained import TrainedPolicy
 from agents.sb3.build import build, chunk_size
 from agents.sb3.vec_env import WDMoEVecEnv
 from agents.training.validation import validate
-from wdmoe_env import Scenario, Simulator, load_scenario
+from wdmoe_env import Scenario, Simulator, load_scenario, preset_names
 
 EASY: dict[str, dict[str, Any]] = {
     "ppo": {"width": 16, "rollout": 512, "batch_size": 128, "learning_rate": 1e-2},
@@ -66,7 +66,7 @@ def test_learning_rate_falls_with_progress(tiny: Scenario) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "sac"])
-@pytest.mark.parametrize("name", ["default", "paper", "jetson", "mobile", "cell-64", "tiny-moe"])
+@pytest.mark.parametrize("name", [None, *preset_names()])
 def test_hyperparameter_files_are_valid(algorithm: Any, name: str) -> None:
     assert hyperparameters(algorithm, name)["width"] >= 1
 

@@ -40,8 +40,8 @@ def call(**options: Any) -> int:
     ("options", "words"),
     [
         ({"scenario": "moon"}, "unknown scenario 'moon': expected one of"),
-        ({"timesteps": 0}, "timesteps is 0, expected at least 1"),
-        ({"num_envs": -3}, "num-envs is -3, expected at least 1"),
+        ({"timesteps": 0}, "timesteps is 0, expected a whole number from 1 to"),
+        ({"num_envs": -3}, "num-envs is -3, expected a whole number from 1 to 1,048,576"),
         ({"evaluate_episodes": 0}, "evaluate-episodes is 0"),
         ({"seed": -1}, "seed is -1"),
         ({"set": {"gama": 0.5}}, "unknown hyperparameter 'gama' of ppo"),

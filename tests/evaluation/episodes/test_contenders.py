@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -58,6 +59,55 @@ def test_baselines_runs_sets_and_labels(runs: Path) -> None:
     assert [contender.trained for contender in found] == [False, False, True, True, True, True]
 
 
+OWN = """
+from baselines.top_k import TopK
+
+class Mine(TopK):
+    name = "mine-too"
+
+class Asks(TopK):
+    def __init__(self, theta): ...
+
+class NoPolicy: ...
+
+class Picky:
+    def __init__(self):
+        raise ValueError("the moon is not full")
+"""
+
+
+@pytest.fixture
+def own_module(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (runs / "own_policies.py").write_text(OWN)
+    yield
+    sys.modules.pop("own_policies", None)
+
+
+@pytest.mark.usefixtures("own_module")
+def test_a_class_of_a_module_in_the_working_directory() -> None:
+    found = find_contenders(["own_policies:Mine", "other=own_policies:Mine", "top-k"])
+    assert [contender.name for contender in found] == ["mine-too", "other", "top-k"]
+    assert type(found[0].policies[0]).__name__ == "Mine"
+    assert not found[0].trained
+
+
+@pytest.mark.usefixtures("own_module")
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("own_policies:Nobody", "policy own_policies:Nobody: module 'own_policies' has no attribute 'Nobody'"),
+        ("own_policies:Asks", "own_policies:Asks cannot be made without arguments: .*'theta'"),
+        ("own_policies:NoPolicy", "own_policies:NoPolicy makes <.*, expected a Policy: name, reset and decide"),
+        ("own_policies:Picky", "policy own_policies:Picky: the moon is not full"),
+        ("no_such_module:Mine", "policy no_such_module:Mine: module 'no_such_module' cannot be imported"),
+    ],
+)
+def test_a_class_that_is_no_policy(source: str, message: str) -> None:
+    with pytest.raises(EvaluationError, match=message):
+        find_contenders([source])
+
+
 def test_a_shipped_policy_is_trained_and_has_no_run(runs: Path) -> None:
     found = find_contenders(["pretrained:ppo", "other=pretrained:ppo"])
     assert [contender.name for contender in found] == ["ppo", "other"]
@@ -75,7 +125,7 @@ def test_transfer_reaches_what_is_trained(runs: Path, transfer: bool) -> None:
     ("sources", "message"),
     [
         ([], "no policies given"),
-        (["nope"], "unknown .*'nope'.*expected one of top-k"),
+        (["nope"], "baseline is 'nope', expected one of top-k"),
         (["runs/nope"], "no trained run at 'runs/nope'"),
         (["./broken"], "cannot load the trained run 'broken': no policy.json in it"),
         (["mine", "./mine"], "more than one policy is called 'mine': tell them apart with LABEL=POLICY"),

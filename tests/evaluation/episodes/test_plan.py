@@ -56,5 +56,5 @@ def test_no_steps_are_sampled_where_no_bound_is_known() -> None:
     "wrong", [{"episodes": 0}, {"episodes": -3}, {"episodes": 1, "seed": -1}, {"episodes": 1, "bound_steps": -1}]
 )
 def test_bad_plan(wrong: dict[str, int]) -> None:
-    with pytest.raises(EvaluationError, match=r"is (0|-1|-3), expected at least"):
+    with pytest.raises(EvaluationError, match=r"is (0|-1|-3), expected a whole number of at least [01]"):
         Plan(**wrong)

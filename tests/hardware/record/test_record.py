@@ -106,13 +106,13 @@ def test_expert_is_a_swiglu():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tokens": ()}, "tokens="),
-        ({"tokens": (0,)}, "tokens="),
-        ({"hidden": 0}, "hidden=0"),
-        ({"trials": 0}, "trials=0"),
-        ({"precision": "int4"}, "precision='int4'"),
-        ({"board": ""}, "need a name"),
-        ({"threads": 0}, "threads=0"),
+        ({"tokens": ()}, r"tokens is \(\), expected one or more, each a whole number of at least 1"),
+        ({"tokens": (0,)}, r"tokens is \(0,\), expected one or more"),
+        ({"hidden": 0}, "hidden is 0, expected a whole number of at least 1"),
+        ({"trials": 0}, "trials is 0"),
+        ({"precision": "int4"}, "precision is 'int4', expected one of fp16, bf16, fp32"),
+        ({"board": ""}, "board is '', expected a text that is not empty"),
+        ({"threads": 0}, "threads is 0, expected a whole number of at least 1 or nothing"),
     ],
 )
 def test_wrong_plan_is_refused(changes, message):

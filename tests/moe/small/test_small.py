@@ -90,11 +90,11 @@ def test_routers_are_described_and_one_expert_is_not_two() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hidden": 18}, "hidden=18, expected a multiple of 2 \\* heads=8"),
-        ({"kv_heads": 3}, "kv_heads=3, expected a divisor of heads=4"),
-        ({"experts": 1}, "top_k=2, expected at most experts=1"),
-        ({"layers": 0}, "layers=0, expected a whole number >= 1"),
-        ({"balance": float("nan")}, "balance=nan, expected"),
+        ({"hidden": 18}, "hidden is 18, expected a multiple of 2 \\* heads = 8"),
+        ({"kv_heads": 3}, "kv_heads is 3, expected a divisor of heads = 4"),
+        ({"experts": 1}, "top_k is 2, expected at most experts = 1"),
+        ({"layers": 0}, "layers is 0, expected a whole number of at least 1"),
+        ({"balance": float("nan")}, "balance is nan, expected a number of at least 0"),
     ],
 )
 def test_sizes_that_fit_nothing_are_refused(change: dict[str, Any], message: str) -> None:

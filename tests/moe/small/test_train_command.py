@@ -105,11 +105,11 @@ def test_what_a_resumed_run_cannot_change_is_named(options: Options, stop_at: An
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"threads": 0}, "--threads 0, expected a whole number >= 1"),
-        ({"validate_every": 0}, "--validate-every 0, expected"),
-        ({"ngram": -1}, "--ngram -1, expected"),
-        ({"steps": 0}, "steps=0, expected a whole number >= 1"),
-        ({"hidden": 15}, "hidden=15, expected a multiple of"),
+        ({"threads": 0}, "--threads is 0, expected a whole number of at least 1"),
+        ({"validate_every": 0}, "--validate-every is 0, expected"),
+        ({"ngram": -1}, "--ngram is -1, expected"),
+        ({"steps": 0}, "steps is 0, expected a whole number of at least 1"),
+        ({"hidden": 15}, "hidden is 15, expected a multiple of"),
         ({"library": Path("nowhere")}, "nowhere holds no Python sources for the part 'train'"),
     ],
 )

@@ -88,9 +88,9 @@ def test_too_little_text_is_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"steps": 0}, "steps=0, expected a whole number >= 1"),
-        ({"muon_rate": float("inf")}, "muon_rate=inf, expected a finite number > 0"),
-        ({"precision": "fp8"}, "precision='fp8', expected bf16 or fp32"),
+        ({"steps": 0}, "steps is 0, expected a whole number of at least 1"),
+        ({"muon_rate": float("inf")}, "muon_rate is inf, expected a number above 0"),
+        ({"precision": "fp8"}, "precision is 'fp8', expected one of bf16, fp32"),
     ],
 )
 def test_schedules_that_cannot_be_are_refused(change: dict[str, object], message: str) -> None:

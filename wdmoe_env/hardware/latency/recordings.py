@@ -116,7 +116,7 @@ def _version(file: str | None) -> object:
     if file is None:
         return None
     if not (path := Path(file)).is_file():
-        raise ValueError(f"no file {file!r}: the measurements of the scenario are gone")
+        raise ValueError(f"no file {file!r}: tried {path.absolute()}")
     return path.stat().st_mtime_ns, path.stat().st_size
 
 

@@ -9,12 +9,17 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from wdmoe_env.checks import check_fields
 from wdmoe_env.hardware.latency.measurement import COLUMNS, Measurement
 from wdmoe_env.hardware.latency.table import cells_of
 from wdmoe_env.hardware.record.sensors import open_sensors
 
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
 DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}
 
 
@@ -22,29 +27,19 @@ DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}
 class Recording:
     """What to measure: an expert of hidden x intermediate, at each count of tokens, so many trials."""
 
-    board: str
-    power_mode: str
-    hidden: int
-    intermediate: int
-    tokens: tuple[int, ...]
-    precision: str = "fp16"
+    board: Text
+    power_mode: Text
+    hidden: Count
+    intermediate: Count
+    tokens: Annotated[tuple[Count, ...], Field(min_length=1)]
+    precision: Literal["fp16", "bf16", "fp32"] = "fp16"
     device: str = "cuda"
-    trials: int = 50
-    warm_up: int = 5
-    threads: int | None = None
+    trials: Count = 50
+    warm_up: Annotated[int, Field(ge=0)] = 5
+    threads: Count | None = None
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "intermediate", "trials"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"{name}={value}, expected a whole number >= 1")
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads={self.threads}, expected a whole number >= 1")
-        if not self.tokens or min(self.tokens) < 1:
-            raise ValueError(f"tokens={self.tokens}, expected whole numbers >= 1")
-        if self.precision not in DTYPES:
-            raise ValueError(f"precision={self.precision!r}, expected one of {', '.join(DTYPES)}")
-        if not self.board or not self.power_mode:
-            raise ValueError(f"board={self.board!r}, power_mode={self.power_mode!r}: both need a name")
+        check_fields(self)
 
 
 def record(plan: Recording, out: Path, progress: Callable[[str], None] | None = None) -> int:
@@ -110,7 +105,7 @@ def measure(plan: Recording) -> Generator[Measurement, None, None]:
                     tokens=tokens,
                     hidden=plan.hidden,
                     intermediate=plan.intermediate,
-                    precision=plan.precision,  # type: ignore[arg-type]  # checked by the plan
+                    precision=plan.precision,
                     timer=timer,  # type: ignore[arg-type]
                     latency_s=seconds,
                     trial=trial,

@@ -7,20 +7,23 @@ from dataclasses import dataclass
 from math import log
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from tokenizers import Tokenizer, decoders, models
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
+from wdmoe_env.checks import check_fields
 from wdmoe_env.files.atomic import write_bytes
 
 SPECIALS = ("<pad>", "</s>", "<unk>")
 """Padding, end of text, unknown: the tokens before those of the 256 bytes, numbered as those of ByT5."""
 VOCABULARY = len(SPECIALS) + 256
+Count = Annotated[int, Field(ge=1)]
 END = 1
 """Stands before each text, and so between texts."""
 
@@ -41,28 +44,24 @@ class Architecture:
         balance: weight of the loss that keeps experts evenly used.
     """
 
-    hidden: int = 256
-    layers: int = 4
-    heads: int = 4
-    kv_heads: int = 2
-    intermediate: int = 128
-    experts: int = 8
-    top_k: int = 2
-    context: int = 512
-    balance: float = 0.02
+    hidden: Count = 256
+    layers: Count = 4
+    heads: Count = 4
+    kv_heads: Count = 2
+    intermediate: Count = 128
+    experts: Count = 8
+    top_k: Count = 2
+    context: Count = 512
+    balance: Annotated[float, Field(ge=0)] = 0.02
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "layers", "heads", "kv_heads", "intermediate", "experts", "top_k", "context"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"{name}={value}, expected a whole number >= 1")
+        check_fields(self)
         if self.hidden % (2 * self.heads):
-            raise ValueError(f"hidden={self.hidden}, expected a multiple of 2 * heads={2 * self.heads}")
+            raise ValueError(f"hidden is {self.hidden}, expected a multiple of 2 * heads = {2 * self.heads}")
         if self.heads % self.kv_heads:
-            raise ValueError(f"kv_heads={self.kv_heads}, expected a divisor of heads={self.heads}")
+            raise ValueError(f"kv_heads is {self.kv_heads}, expected a divisor of heads = {self.heads}")
         if self.top_k > self.experts:
-            raise ValueError(f"top_k={self.top_k}, expected at most experts={self.experts}")
-        if not 0 <= self.balance < float("inf"):
-            raise ValueError(f"balance={self.balance}, expected a finite number >= 0")
+            raise ValueError(f"top_k is {self.top_k}, expected at most experts = {self.experts}")
 
 
 def build(architecture: Architecture, seed: int) -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 CHECKPOINT, RESULT = "checkpoint", "bits.json"
 FREE = ("out", "resume", "threads", "checkpoint_every")
@@ -52,13 +54,13 @@ class Options:
     """Seed of the first weights and of the order of the text."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """What matrices are multiplied in; bf16 is slow on a CPU that lacks it."""
-    threads: int = 2
+    threads: Annotated[int, Field(ge=1)] = 2
     """Threads of torch."""
-    validate_every: int = 250
+    validate_every: Annotated[int, Field(ge=1)] = 250
     """Updates between looks at a part of the validation texts."""
-    checkpoint_every: int = 250
+    checkpoint_every: Annotated[int, Field(ge=1)] = 250
     """Updates between checkpoints."""
-    ngram: int = 12
+    ngram: Annotated[int, Field(ge=0)] = 12
     """Bytes of the longest context of the n-gram model that the model is compared with."""
     library: Path | None = None
     """Folder of sources to learn; default: the standard library of the running Python."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from wdmoe_env.checks import check_fields
 from wdmoe_env.files.atomic import tidy
 from wdmoe_env.moe.small import corpus
 from wdmoe_env.moe.small.options import CHECKPOINT, FREE, RESULT, Options
@@ -51,9 +52,7 @@ def main(options: Options) -> int:
 
 def _check(options: Options) -> None:
     """Refuse what can be refused before anything loads or is written."""
-    for name, least in (("threads", 1), ("validate_every", 1), ("checkpoint_every", 1), ("ngram", 0)):
-        if (value := getattr(options, name)) < least:
-            raise ValueError(f"--{name.replace('_', '-')} {value}, expected a whole number >= {least}")
+    check_fields(options, lambda name: f"--{name.replace('_', '-')}")
     if (options.out / RESULT).exists():
         raise ValueError(f"--out {options.out} holds a finished run, expected a new folder")
     if not options.resume and options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite, log
-from typing import Any
+from math import log
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from wdmoe_env.checks import check_fields
 from wdmoe_env.files.tree import check_same_tree
 from wdmoe_env.moe.small.model import Architecture, build, tokens
 from wdmoe_env.moe.small.optimizer import Muon, optimizers, rate
@@ -32,23 +34,16 @@ class TrainingSchedule:
         precision: what matrices are multiplied in, `bf16` or `fp32`; weights are float32.
     """
 
-    steps: int
-    batch: int
-    muon_rate: float
-    adam_rate: float
-    warm_up: int
-    seed: int
-    precision: str
+    steps: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1)]
+    muon_rate: Annotated[float, Field(gt=0)]
+    adam_rate: Annotated[float, Field(gt=0)]
+    warm_up: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0)]
+    precision: Literal["bf16", "fp32"]
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch", 1), ("warm_up", 0), ("seed", 0)):
-            if (value := getattr(self, name)) < least:
-                raise ValueError(f"{name}={value}, expected a whole number >= {least}")
-        for name in ("muon_rate", "adam_rate"):
-            if not (isfinite(value := getattr(self, name)) and value > 0):
-                raise ValueError(f"{name}={value}, expected a finite number > 0")
-        if self.precision not in ("bf16", "fp32"):
-            raise ValueError(f"precision={self.precision!r}, expected bf16 or fp32")
+        check_fields(self)
 
 
 class LanguageModelTrainer:
