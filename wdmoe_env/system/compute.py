@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from wdmoe_env.arrays import FloatArray, IntArray
+from wdmoe_env.arrays import SHARED, Batch, FloatArray, IntArray
 
 SLOPE_STEPS = 60
 """Halvings of an interval of slopes: down to rounding."""
 
 
 @dataclass(frozen=True)
-class ComputeModel:
+class ComputeModel(Batch):
     """Time of the experts on idle devices: `fixed_s` once an expert is used, and `token_s` for each of its tokens.
 
     The paper's linear model has fixed_s = 0 and token_s = flops / C. A roofline has fixed_s = launch overhead +
@@ -28,7 +29,7 @@ class ComputeModel:
 
     fixed_s: FloatArray
     token_s: FloatArray
-    host: IntArray
+    host: IntArray = field(metadata=SHARED)
 
     @cached_property
     def one_to_one(self) -> bool:
@@ -58,14 +59,14 @@ class ComputeModel:
         return per_device if self.one_to_one else per_device[:, self.host]
 
 
-def compute_time(tokens_per_expert: FloatArray, load: FloatArray, model: ComputeModel) -> FloatArray:
+def compute_time(tokens_per_expert: FloatArray, load: FloatArray, model: ComputeModel, xp: Any = np) -> FloatArray:
     """Seconds each device computes: (N, U), from (N, E) token counts and (N, U) load.
 
-    `sum over experts e on u of ([n_e > 0] * fixed_s + n_e * token_s) / (1 - load)`.
+    `sum over experts e on u of ([n_e > 0] * fixed_s + n_e * token_s) / (1 - load)`. `xp`: namespace of the arrays.
     """
     time = model.per_device(tokens_per_expert) * model.token_s
     if model.has_fixed:
-        time = time + model.per_device((tokens_per_expert > 0).astype(np.float64)) * model.fixed_s
+        time = time + model.per_device(xp.sign(tokens_per_expert)) * model.fixed_s
     return time / (1.0 - load)
 
 
