@@ -21,7 +21,6 @@ import baselines
 from baselines import bound
 from baselines.joint.problem import joint_problem
 from evaluation.episodes.plan import Plan
-from evaluation.episodes.sampling import take, together
 from evaluation.estimates.statistics import estimate, paired_ratio
 from wdmoe_env import Decision, Observation, Policy, Scenario, Simulator, load_scenario, preset_names
 from wdmoe_env.arrays import FloatArray, IntArray
@@ -136,7 +135,7 @@ def gathered(parts: Sequence[tuple[Observation, IntArray]]) -> Observation:
 
     Measured devices take what policies know of them, the median: this is about the decision, not about their spread.
     """
-    seen = together([take(cells, rows) for cells, rows in parts])
+    seen = Observation.join([cells.take(rows) for cells, rows in parts])
     weights = selection.by_expert(seen.gate_weights).swapaxes(1, 2)
     plain = None if seen.routed is None else selection.by_expert(seen.routed).swapaxes(1, 2)
     return replace(seen, gate_weights=weights, routed=plain, compute=None)

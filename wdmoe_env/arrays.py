@@ -1,8 +1,10 @@
-"""Types of arrays, by what they hold; shapes stand in docstrings."""
+"""Types of arrays, by what they hold, and dataclasses of them over N environments; shapes stand in docstrings."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,3 +14,41 @@ ComplexArray = NDArray[np.complex128]
 GateArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
+
+SHARED: Final = {"shared": True}
+"""Metadata of a `Batch`'s field that all environments have in common."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is known of N environments: arrays of shape (N, ...), other batches, and None."""
+
+    def take(self, rows: IntArray | slice) -> Self:
+        """Some of the environments; rows that are listed are copied, those of a slice are not."""
+        return type(self)(**{name: _take(getattr(self, name), rows) for name in self._each()}, **self._shared())
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """All environments one after the other, from at least one part. What the first part has not, none has."""
+        first = parts[0]
+        return cls(
+            **{name: _join([getattr(part, name) for part in parts]) for name in first._each()}, **first._shared()
+        )
+
+    def _each(self) -> list[str]:
+        return [field.name for field in fields(self) if field.metadata != SHARED]
+
+    def _shared(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.metadata == SHARED}
+
+
+def _take(value: Any, rows: IntArray | slice) -> Any:
+    if value is None:
+        return None
+    return value.take(rows) if isinstance(value, Batch) else value[rows]
+
+
+def _join(values: list[Any]) -> Any:
+    if values[0] is None:
+        return None
+    return type(values[0]).join(values) if isinstance(values[0], Batch) else np.concatenate(values)

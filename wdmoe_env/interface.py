@@ -8,14 +8,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from wdmoe_env.arrays import BoolArray, FloatArray, GateArray, IntArray
+from wdmoe_env.arrays import Batch, BoolArray, FloatArray, GateArray, IntArray
 from wdmoe_env.system import selection
 from wdmoe_env.system.compute import ComputeModel
 from wdmoe_env.system.selection import PlainSums
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(Batch):
     """What a policy may know before it decides a layer, for N environments at once.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import numpy as np
 import tyro
 
-from agents.export.features import feed
+from agents.export.raw import feed
 from agents.plan.compatibility import saved_scenario
 from agents.policies.trained import BEST, STEM, TrainedPolicy, load
 from agents.training.validation import VALIDATION_SEED
@@ -60,9 +60,10 @@ def main(options: Options) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        if error.name not in ("onnx", "onnxruntime"):
+        package = (error.name or "").partition(".")[0]
+        if package not in ("onnx", "onnxruntime", "array_api_compat"):
             raise
-        print("error: export needs onnx and onnxruntime: pip install -e '.[train,export]'", file=sys.stderr)
+        print(f"error: export needs {package}: pip install -e '.[train,export]'", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)

@@ -1,139 +1,58 @@
-"""`wdmoe_env.envs.features.device_features` in torch, from raw observations, to be exported with a policy."""
+"""Device features in torch, from raw observations, to be exported with a policy; the formula is the environment's."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
+import array_api_compat.torch as xp
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
-from wdmoe_env.envs.features import FEATURES, LEAST_RATIO, LIMIT, STALE, TINY
-from wdmoe_env.interface import Observation
+from agents.export.raw import RawObservation
+from wdmoe_env.envs.features import LIMIT, PLACES, columns
 from wdmoe_env.scenario import Scenario
-from wdmoe_env.system.latency import LN2
-from wdmoe_env.system.selection import PRICE_LEVELS
+from wdmoe_env.system.compute import ComputeModel
+from wdmoe_env.system.selection import PRICE_LEVELS, PlainSums
 
 
-class RawObservation(NamedTuple):
-    """What a policy may know, as tensors; see `wdmoe_env.Observation`, whose fields and types these are."""
+class _TensorCompute(ComputeModel):
+    """A compute model whose numbers are tensors."""
 
-    gain_dl: Tensor
-    gain_ul: Tensor
-    average_gain_dl: Tensor
-    average_gain_ul: Tensor
-    gate_weights: Tensor
-    load: Tensor
-    last_device_time: Tensor
-    layer: Tensor
-
-
-def feed(observation: Observation) -> dict[str, NDArray[Any]]:
-    """The fields of a `RawObservation` by name, as arrays that own their memory."""
-    return {name: np.array(getattr(observation, name)) for name in RawObservation._fields}
+    @cached_property
+    def hosting(self) -> Any:
+        return one_hot(torch.from_numpy(self.host), self.fixed_s.shape[-1]).double()
 
 
 class RawFeatures(nn.Module):
-    """A `RawObservation` to the (N, U, F) float32 table of features; the scenario's constants are buffers.
-
-    The number of tokens may differ from the scenario's.
-    """
-
-    prices: Tensor
-    power_over_noise: Tensor
-    hosting: Tensor
-    fixed_s: Tensor
-    token_s: Tensor
+    """A `RawObservation` to the (N, U, F) float32 table of features; the number of tokens is free."""
 
     def __init__(self, scenario: Scenario) -> None:
         super().__init__()
-        compute, channel = scenario.compute_model, scenario.channel
-        self.radio, self.top_k, self.devices = scenario.radio_link, scenario.model.top_k, scenario.num_devices
-        self.band = self.radio.bandwidth_hz / self.devices
-        self.last_layer = max(scenario.model.layers - 1, 1)
-        self.gains_are_stale = channel.uncertain
-        constants = {
-            "power_over_noise": self.radio.power_over_noise,
-            "hosting": compute.hosting,
-            "fixed_s": np.broadcast_to(compute.fixed_s, self.devices),
-            "token_s": np.broadcast_to(compute.token_s, self.devices),
-        }
-        for name, value in constants.items():
-            self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
-        self.register_buffer("prices", torch.tensor(PRICE_LEVELS))
+        model, devices = scenario.compute_model, scenario.num_devices
+        fixed: Any = torch.tensor(np.broadcast_to(model.fixed_s, devices))
+        per_token: Any = torch.tensor(np.broadcast_to(model.token_s, devices))
+        self.scenario, self.compute = scenario, _TensorCompute(fixed, per_token, model.host)
 
     def forward(self, seen: RawObservation) -> Tensor:
-        chosen = _top_k(seen.gate_weights, self.top_k)
-        kept = seen.gate_weights * chosen
-        tokens, mass = self._per_device(chosen), self._per_device(kept)
-        rates = self._rates(self._reach(seen.gain_dl, seen.gain_ul))
-        sending_one = self._token_time(rates)
-        sending, computing = tokens * sending_one, self._compute_time(chosen, seen.load)
-        times = sending + computing
-        slowest = _largest(times)
-        even_tokens = 2.0 * seen.gate_weights.shape[1] * self.top_k / self.devices
+        plain = _plain_sums(seen.gate_weights, self.scenario.model.top_k)
+        found, shape = columns(seen, plain, self.scenario, self.compute, xp), seen.load.shape
+        entries = [found.get(name, torch.zeros(shape)).double() for name in PLACES]
+        rows = [entry if entry.dim() == 3 else entry.expand(shape)[:, None] for entry in entries]
+        return torch.cat(rows, dim=1).movedim(1, -1).float().clamp(-LIMIT, LIMIT)
 
-        columns = {
-            "efficiency_dl": rates[0] / (self.band * LN2 * 20.0),
-            "efficiency_ul": rates[1] / (self.band * LN2 * 20.0),
-            "token_time": _log_ratio(sending_one),
-            "compute_share": computing / times.clamp(min=TINY),
-            "load": seen.load,
-            "tokens": tokens / even_tokens,
-            "mass": mass * (0.5 / _mean(mass)),
-            "device_time": times / slowest,
-            "demand": _log_ratio(sending),
-            "last_device_time": seen.last_device_time / _largest(seen.last_device_time).clamp(min=TINY),
-            "latency": 0.5 * torch.log10(slowest / 1e-2).expand_as(times),
-            "depth": (seen.layer[:, None].double() / self.last_layer).expand_as(times),
-        }
-        columns |= self._below_prices(chosen, kept) | self._stale(seen, sending_one)
-        return torch.stack([columns[name] for name in FEATURES], dim=-1).float().clamp(-LIMIT, LIMIT)
 
-    def _below_prices(self, chosen: Tensor, kept: Tensor) -> dict[str, Tensor]:
-        """Columns of each price, from plain routing and the gate weights that it keeps, (N, J, E)."""
-        below = chosen[..., None] * (kept[..., None] <= self.prices)
-        dropped = self._per_device(below) / self._per_device(chosen).clamp(min=1.0)[:, None]
-        lost = torch.sqrt(self._per_device(kept[..., None] * below) / _mean(self._per_device(kept))[:, None])
-        columns = {f"dropped_{price}": dropped[:, level] for level, price in enumerate(PRICE_LEVELS)}
-        return columns | {f"lost_{price}": lost[:, level] for level, price in enumerate(PRICE_LEVELS)}
-
-    def _per_device(self, marked: Tensor) -> Tensor:
-        """Sum over tokens and over the experts of each device: (N, J, E, ...) to (N, ..., U)."""
-        return marked.sum(dim=1).double().movedim(1, -1) @ self.hosting
-
-    def _reach(self, gain_dl: Tensor, gain_ul: Tensor) -> Tensor:
-        """As `latency.snr_bandwidth`: (2, N, U) Hz."""
-        return (torch.stack([gain_dl, gain_ul]) * self.power_over_noise).clamp(min=self.radio.outage_rate)
-
-    def _rates(self, reach: Tensor) -> Tensor:
-        """As `latency.rate` at an equal share of the band: (2, N, U) nats/s."""
-        return self.band * torch.log1p(reach / self.band)
-
-    def _token_time(self, rates: Tensor) -> Tensor:
-        """As `latency.token_time`: (N, U) seconds."""
-        return (self.radio.payload_nats / rates.clamp(min=self.radio.outage_rate)).sum(dim=0)
-
-    def _compute_time(self, chosen: Tensor, load: Tensor) -> Tensor:
-        """As `compute.compute_time`: (N, U) seconds."""
-        per_expert = chosen.sum(dim=1).double()
-        used = (per_expert > 0).double()
-        return ((per_expert @ self.hosting) * self.token_s + (used @ self.hosting) * self.fixed_s) / (1.0 - load)
-
-    def _stale(self, seen: RawObservation, sending_one: Tensor) -> dict[str, Tensor]:
-        """As `features._stale`, by name."""
-        names = list(FEATURES)[STALE]
-        if not self.gains_are_stale:
-            return dict.fromkeys(names, torch.zeros_like(sending_one))
-        reach = self._reach(seen.gain_dl, seen.gain_ul)
-        average = self._reach(seen.average_gain_dl, seen.average_gain_ul)
-        both = torch.sqrt((average / self.power_over_noise).prod(dim=0)) * self.power_over_noise
-        slower = [torch.log(self._token_time(self._rates(at)) / sending_one) for at in (average, both)]
-        known = reach / self.power_over_noise
-        drift = 0.5 * torch.log(average / reach)
-        columns = [*slower, drift[0], drift[1], 0.5 * torch.log(known[0] / known[1])]
-        return dict(zip(names, columns, strict=True))
+def _plain_sums(weights: Tensor, k: int) -> PlainSums:
+    """What plain top-K routing of (N, J, E) weights asks of each expert, as `selection.plain_sums` in float64."""
+    chosen = _top_k(weights, k)
+    kept = weights * chosen
+    cheap = [chosen * (kept <= price) for price in PRICE_LEVELS]
+    table: Any = torch.stack(
+        [each.sum(dim=1) for each in (chosen, kept, *cheap, *(kept * one for one in cheap))], dim=1
+    )
+    return PlainSums(table.double())
 
 
 def _top_k(weights: Tensor, k: int) -> Tensor:
@@ -145,16 +64,3 @@ def _top_k(weights: Tensor, k: int) -> Tensor:
         best = left.argmax(dim=-1, keepdim=True) == experts
         chosen, left = chosen + best, left.masked_fill(best, -1.0)
     return chosen
-
-
-def _mean(values: Tensor) -> Tensor:
-    return values.mean(dim=-1, keepdim=True)
-
-
-def _largest(values: Tensor) -> Tensor:
-    return values.amax(dim=-1, keepdim=True)
-
-
-def _log_ratio(values: Tensor) -> Tensor:
-    """As `features._log_ratio`."""
-    return torch.log((values / _mean(values)).clamp(min=LEAST_RATIO)) / 3.0

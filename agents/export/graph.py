@@ -14,7 +14,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from agents.export.features import RawFeatures, RawObservation, feed
+from agents.export.features import RawFeatures
+from agents.export.raw import RawObservation, feed
 from agents.policies.trained import TrainedPolicy
 from wdmoe_env.envs.codecs import PriceAction
 from wdmoe_env.files.provenance import versions

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evaluation.episodes.errors import blaming
 from evaluation.episodes.plan import Plan
 from evaluation.episodes.reading import Reading
-from evaluation.episodes.sampling import SampledSteps, Sampler, join
+from evaluation.episodes.sampling import SampledSteps, Sampler
 from evaluation.episodes.timing import time_decisions
 from wdmoe_env import Observation, Policy, Scenario, Simulator
 from wdmoe_env.arrays import BoolArray, FloatArray, IntArray
@@ -104,6 +104,7 @@ def run_policy(
     values = {key: np.concatenate([chunk.values[key] for chunk in chunks], axis=1) for key in SCHEMA}
     read = {key: np.concatenate([chunk.read[key] for chunk in chunks]) for key in chunks[0].read}
     passes = np.concatenate([chunk.passes for chunk in chunks])
+    sampled = [steps for chunk in chunks for steps in chunk.sampled]
     return PolicyRun(
         steps={key: _compact(value) for key, value in values.items()},
         episodes=_per_episode(values, scenario.traffic.passes_per_episode) | read,
@@ -111,7 +112,7 @@ def run_policy(
         clusters=passes if reading is None else reading.clusters,
         slowest=np.average([chunk.slowest for chunk in chunks], axis=0, weights=sizes),
         decision_us=time_decisions(policy, scenario, plan, name=label, tick=tick),
-        sampled=join([steps for chunk in chunks for steps in chunk.sampled]),
+        sampled=SampledSteps.join(sampled) if sampled else None,
     )
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wdmoe_env import Observation, Outcome, Simulator
-from wdmoe_env.arrays import FloatArray, IntArray
-from wdmoe_env.system.compute import ComputeModel
-from wdmoe_env.system.selection import PlainSums
+from wdmoe_env.arrays import Batch, FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
-class SampledSteps:
+class SampledSteps(Batch):
     """S single steps of a policy's episodes.
 
     Attributes:
@@ -57,7 +53,7 @@ class Sampler:
         self._seen = None
         if len(rows := self._rows(simulator.steps)):
             own = self._episode[rows] - self._start
-            self._seen = take(simulator.true_observation(), own), simulator.reference()[own]
+            self._seen = simulator.true_observation().take(own), simulator.reference()[own]
 
     def after(self, outcome: Outcome, step: int) -> None:
         """See what came of it."""
@@ -74,40 +70,3 @@ class Sampler:
 
     def _rows(self, step: int) -> NDArray[np.int64]:
         return np.flatnonzero(self._step == step)
-
-
-def take(cells: Observation, rows: IntArray | slice) -> Observation:
-    """Some of the cells; rows that are listed are copied."""
-    return _each(lambda array: array[rows], cells)
-
-
-def together(parts: Sequence[Observation]) -> Observation:
-    """All cells one after the other."""
-    return _each(lambda *arrays: np.concatenate(arrays), *parts)
-
-
-def join(parts: Sequence[SampledSteps]) -> SampledSteps | None:
-    """All steps one after the other; None where there are none."""
-    if not parts:
-        return None
-    cells = together([part.cells for part in parts])
-    step, episode, reference, reward, latency, mass = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("step", "episode", "reference", "reward", "latency", "retained_mass")
-    )
-    return SampledSteps(step, episode, cells, reference, reward, latency, mass)
-
-
-def _each(change: Callable[..., NDArray[Any]], *cells: Observation) -> Observation:
-    """Observation whose arrays are made from the arrays of the same name in all of `cells`."""
-    arrays: dict[str, Any] = {}
-    for name in (field.name for field in fields(Observation)):
-        values = [getattr(one, name) for one in cells]
-        if name == "plain" and values[0] is not None:
-            arrays[name] = PlainSums(change(*[value.table for value in values]))
-        elif name == "compute" and values[0] is not None:
-            fixed, token = ([getattr(value, part) for value in values] for part in ("fixed_s", "token_s"))
-            arrays[name] = ComputeModel(change(*fixed), change(*token), values[0].host)
-        else:
-            arrays[name] = None if values[0] is None else change(*values)
-    return Observation(**arrays)

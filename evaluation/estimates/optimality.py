@@ -10,7 +10,7 @@ import numpy as np
 from baselines import bound
 from evaluation.episodes.errors import EvaluationError
 from evaluation.episodes.runner import PolicyRun
-from evaluation.episodes.sampling import SampledSteps, take
+from evaluation.episodes.sampling import SampledSteps
 from wdmoe_env import Observation, Scenario
 from wdmoe_env.arrays import BoolArray, FloatArray, IntArray
 
@@ -101,7 +101,7 @@ class Judge:
         parts = []
         for start in range(0, count, BATCH):
             rows = slice(start, start + BATCH)
-            some = take(cells, rows)
+            some = cells.take(rows)
             parts.append(_prove(some, steps.reference[rows], self.scenario))
             for _ in some.layer:
                 tick()

@@ -7,7 +7,8 @@ import pytest
 from support.toy import LINEAR, SMALL, preset, random_decision, toy
 
 from wdmoe_env import Simulator
-from wdmoe_env.envs.features import FEATURES, LIMIT, PRICE_LEVELS, STALE, device_features
+from wdmoe_env.envs.features import FEATURES, LIMIT, PLACES, PRICE_LEVELS, STALE, columns, device_features
+from wdmoe_env.interface import plain_sums
 from wdmoe_env.system import selection
 
 COLUMN = {name: index for index, name in enumerate(FEATURES)}
@@ -101,6 +102,19 @@ def test_the_routing_of_the_simulator_changes_nothing():
     np.testing.assert_array_equal(device_features(observation, scenario), without)
 
 
+def test_every_column_has_its_place_by_name():
+    assert [index for place in PLACES.values() for index in range(len(FEATURES))[place]] == list(range(len(FEATURES)))
+    scenario = preset("mobile")
+    _, observation = seen(scenario)
+    found = columns(observation, plain_sums(observation, 2), scenario, scenario.compute_model)
+    assert found.keys() == PLACES.keys()
+    table = device_features(observation, scenario)
+    for name in PLACES:
+        if name in FEATURES:
+            expected = np.broadcast_to(found[name], (3, 8)).clip(-LIMIT, LIMIT).astype(np.float32)
+            np.testing.assert_array_equal(column(table, name), expected, err_msg=name)
+
+
 def test_hand_checked_columns():
     scenario = preset("paper")
     simulator, observation = seen(scenario)
@@ -144,7 +158,8 @@ def test_columns_on_stale_gains_tell_averages_and_links_apart():
     gain = np.full_like(observation.gain_dl, 1e-9)
     level = {"gain_dl": gain, "gain_ul": gain, "average_gain_dl": gain, "average_gain_ul": gain}
     alike = device_features(replace(observation, **level), scenario)
-    np.testing.assert_allclose(alike[:, :, STALE], 0.0, atol=1e-6)
+    for name in STALE:
+        np.testing.assert_allclose(column(alike, name), 0.0, atol=1e-6)
     other = {**level, "gain_dl": 4.0 * gain, "average_gain_dl": 16.0 * gain, "average_gain_ul": 0.25 * gain}
     table = device_features(replace(observation, **other), scenario)
     np.testing.assert_allclose(column(table, "average_dl"), 0.5 * np.log(4.0), rtol=1e-5)
@@ -159,7 +174,9 @@ def test_columns_on_stale_gains_tell_averages_and_links_apart():
 @pytest.mark.parametrize("name", ["paper", "jetson"])
 def test_columns_on_stale_gains_are_0_where_gains_are_known(name):
     _, observation = seen(preset(name))
-    np.testing.assert_array_equal(device_features(observation, preset(name))[:, :, STALE], 0.0)
+    table = device_features(observation, preset(name))
+    for stale in STALE:
+        np.testing.assert_array_equal(column(table, stale), 0.0)
 
 
 def test_compute_share_and_demand():

@@ -63,6 +63,31 @@ def test_a_single_environment_is_the_vector_of_one_across_episodes(name, observa
         np.testing.assert_equal(only(seen), alone)
 
 
+def test_the_end_of_an_episode_is_told_as_by_gymnasiums_own_vector_environment():
+    options = {"scenario": "mobile", "overrides": {**SMALL["mobile"], **SHORT}}
+    reference = gym.vector.SyncVectorEnv(
+        [lambda: gym.make("WDMoE-v0", **options)], autoreset_mode=AutoresetMode.SAME_STEP
+    )
+    envs, rng = make(1, "mobile", SHORT), np.random.default_rng(0)
+    np.testing.assert_array_equal(envs.reset(seed=3)[0], reference.reset(seed=3)[0])
+    for step in range(1, 12):
+        action = rng.uniform(-1, 1, (1, 8)).astype(np.float32)
+        seen, *_, infos = envs.step(action)
+        other, *_, expected = reference.step(action)
+        np.testing.assert_array_equal(seen, other)
+        told = {"final_obs", "_final_obs", "final_info", "_final_info"}
+        assert told & infos.keys() == told & expected.keys() == (told if step % 5 == 0 else set())
+        if step % 5:
+            continue
+        for mask in ("_final_obs", "_final_info"):
+            np.testing.assert_array_equal(infos[mask], expected[mask])
+        np.testing.assert_array_equal(infos["final_obs"][0], expected["final_obs"][0])
+        np.testing.assert_array_equal(infos["final_info"]["_metrics"], expected["final_info"]["_metrics"])
+        for name in metrics.SCHEMA:
+            found = infos["final_info"]["metrics"][name]
+            np.testing.assert_array_equal(found, expected["final_info"]["metrics"][name], err_msg=name)
+
+
 def only(batch):
     return {name: values[0] for name, values in batch.items()} if isinstance(batch, dict) else batch[0]
 

@@ -1,12 +1,12 @@
 """Device features: the compact (U, F) table that an agent sees, one row a device, each column about -1 to 1.
 
 Everything comes from the Observation. Scaling is fixed here, so that nothing outside has to be normalised, saved
-beside a model or forgotten at evaluation.
+beside a model or forgotten at evaluation. One formula, `columns`, serves NumPy and, for exported policies, torch.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from wdmoe_env.arrays import FloatArray
 from wdmoe_env.interface import Observation, plain_sums
 from wdmoe_env.scenario import Scenario
-from wdmoe_env.system.compute import compute_time
+from wdmoe_env.system.compute import ComputeModel, compute_time
 from wdmoe_env.system.latency import LN2, rate, snr_bandwidth, token_time
-from wdmoe_env.system.selection import PRICE_LEVELS
+from wdmoe_env.system.selection import PRICE_LEVELS, PlainSums
 
 LIMIT: Final = 4.0
 TINY: Final = 1e-12
@@ -44,74 +44,99 @@ FEATURES: Final[dict[str, str]] = {
     "depth": "depth of the layer, from 0 to 1; the same for all devices",
 }
 """Name and meaning of each column, in order."""
-DROPPED: Final = slice(9, 9 + len(PRICE_LEVELS))
-LOST: Final = slice(DROPPED.stop, DROPPED.stop + len(PRICE_LEVELS))
-STALE: Final = slice(LOST.stop, LOST.stop + 5)
+FAMILIES: Final = ("dropped", "lost")
+"""Names with a column for each of the `PRICE_LEVELS`."""
+STALE: Final = ("slower_on_average", "slower_on_both", "average_dl", "average_ul", "imbalance")
 """Columns that tell how the known gains may err; 0 where gains are known at once and without error."""
+
+
+def _places() -> dict[str, slice]:
+    family_of = {f"{family}_{price}": family for family in FAMILIES for price in PRICE_LEVELS}
+    places: dict[str, slice] = {}
+    for index, name in enumerate(FEATURES):
+        entry = family_of.get(name, name)
+        places[entry] = slice(places[entry].start if entry in places else index, index + 1)
+    return places
+
+
+PLACES: Final = _places()
+"""Columns of each entry of `columns`, in order."""
 
 
 def device_features(observation: Observation, scenario: Scenario) -> NDArray[np.float32]:
     """Features of every device: (N, U, F), finite, within -LIMIT to LIMIT."""
-    compute, radio, last_layer = scenario.compute_model, scenario.radio_link, max(scenario.model.layers - 1, 1)
-    band = radio.bandwidth_hz / scenario.num_devices
-    reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, radio)
-    rates = rate(band, reach)
     plain = plain_sums(observation, scenario.model.top_k)
-    per_device = compute.per_device(plain.table)
-    tokens, mass = per_device[:, 0], per_device[:, 1]
-    sending_one = token_time(rates, radio)
-    computing = compute_time(plain.tokens, observation.load, compute)
-    sending = tokens * sending_one
-    times = sending + computing
-    slowest = _largest(times)
-    even_tokens = 2.0 * scenario.traffic.tokens * scenario.model.top_k / scenario.num_devices
-
-    below = per_device[:, 2:].reshape(len(tokens), 2, len(PRICE_LEVELS), -1)
-
-    table = np.empty((*tokens.shape, len(FEATURES)), dtype=np.float32)
-    table[:, :, 0:2] = rates.transpose(1, 2, 0) / (band * LN2 * 20.0)
-    table[:, :, 2] = _log_ratio(sending_one)
-    table[:, :, 3] = computing / np.maximum(times, TINY)
-    table[:, :, 4] = observation.load
-    table[:, :, 5] = tokens / even_tokens
-    table[:, :, 6] = mass * (0.5 / _mean(mass))
-    table[:, :, 7] = times / slowest
-    table[:, :, 8] = _log_ratio(sending)
-    table[:, :, DROPPED] = (below[:, 0] / np.maximum(tokens, 1.0)[:, None]).transpose(0, 2, 1)
-    table[:, :, LOST] = np.sqrt(below[:, 1] / _mean(mass)[:, None]).transpose(0, 2, 1)
-    table[:, :, STALE] = _stale(observation, scenario, reach, sending_one)
-    table[:, :, -3] = observation.last_device_time / np.maximum(_largest(observation.last_device_time), TINY)
-    table[:, :, -2] = 0.5 * np.log10(slowest / 1e-2)
-    table[:, :, -1] = observation.layer[:, None] / last_layer
+    table = np.zeros((*observation.load.shape, len(FEATURES)), dtype=np.float32)
+    for name, values in columns(observation, plain, scenario, scenario.compute_model).items():
+        table[:, :, PLACES[name]] = values[:, :, None] if values.ndim == 2 else values.transpose(0, 2, 1)
     return np.clip(table, -LIMIT, LIMIT, out=table)
 
 
-def _stale(
-    observation: Observation, scenario: Scenario, reach: FloatArray, sending_one: FloatArray
-) -> FloatArray | float:
-    """The `STALE` columns, (N, U, 5): what recent estimates and the other link say of the (2, N, U) reach."""
-    channel, radio = scenario.channel, scenario.radio_link
-    if not channel.uncertain:
-        return 0.0
+def columns(seen: Any, plain: PlainSums, scenario: Scenario, compute: ComputeModel, xp: Any = np) -> dict[str, Any]:
+    """What stands in the columns, by name: (N, U), or (N, 1) where it is the same for all devices.
+
+    Of a family (N, L, U), a row for each price. Names that are missing stand for 0.
+
+    Args:
+        seen: an Observation, or whatever has its fields with arrays of `xp`.
+        plain: what plain top-K routing asks of each expert.
+        scenario: what the policy runs in.
+        compute: how long its devices compute, with arrays of `xp`.
+        xp: namespace of the arrays: NumPy, or `array_api_compat.torch`.
+    """
+    radio, levels = scenario.radio_link, len(PRICE_LEVELS)
     band = radio.bandwidth_hz / scenario.num_devices
-    average = snr_bandwidth(observation.average_gain_dl, observation.average_gain_ul, radio)
-    both = np.sqrt(np.prod(average / radio.power_over_noise, axis=0)) * radio.power_over_noise
-    slower = [np.log(token_time(rate(band, seen), radio) / sending_one) for seen in (average, both)]
-    drift = 0.5 * np.log(average / reach)
-    known = reach / radio.power_over_noise
-    return np.stack([*slower, *drift, 0.5 * np.log(known[0] / known[1])], axis=-1)
+    reach = snr_bandwidth(seen.gain_dl, seen.gain_ul, radio, xp)
+    rates = rate(band, reach, xp)
+    sending_one = token_time(rates, radio, xp)
+    per_device = compute.per_device(plain.table)
+    tokens, mass, at_most = per_device[:, 0], per_device[:, 1], per_device[:, 2:]
+    computing = compute_time(plain.tokens, seen.load, compute, xp)
+    sending = tokens * sending_one
+    times = sending + computing
+    slowest, mean_mass = xp.max(times, axis=-1, keepdims=True), _mean(mass)
+    last = seen.last_device_time
+    found = {
+        "efficiency_dl": rates[0] / (band * LN2 * 20.0),
+        "efficiency_ul": rates[1] / (band * LN2 * 20.0),
+        "token_time": _log_ratio(sending_one, xp),
+        "compute_share": computing / xp.maximum(times, TINY),
+        "load": seen.load,
+        "tokens": tokens / (2.0 * seen.gate_weights.shape[1] * scenario.model.top_k / scenario.num_devices),
+        "mass": mass * (0.5 / mean_mass),
+        "device_time": times / slowest,
+        "demand": _log_ratio(sending, xp),
+        "dropped": at_most[:, :levels] / xp.maximum(tokens, 1.0)[:, None],
+        "lost": xp.sqrt(at_most[:, levels:] / mean_mass[:, None]),
+        "last_device_time": last / xp.maximum(xp.max(last, axis=-1, keepdims=True), TINY),
+        "latency": 0.5 * xp.log10(slowest / 1e-2),
+        "depth": seen.layer[:, None] / max(scenario.model.layers - 1, 1),
+    }
+    return found | _stale(seen, scenario, reach, sending_one, xp) if scenario.channel.uncertain else found
 
 
-def _mean(values: FloatArray) -> FloatArray:
+def _stale(seen: Any, scenario: Scenario, reach: FloatArray, sending_one: FloatArray, xp: Any) -> dict[str, Any]:
+    """The `STALE` columns: what recent estimates and the other link say of the (2, N, U) reach."""
+    radio = scenario.radio_link
+    band, (downlink, uplink) = radio.bandwidth_hz / scenario.num_devices, radio.power_over_noise
+    average = snr_bandwidth(seen.average_gain_dl, seen.average_gain_ul, radio, xp)
+    middle = xp.sqrt((average[0] / downlink) * (average[1] / uplink))
+    both = xp.concat(((middle * downlink)[None], (middle * uplink)[None]))
+    drift = 0.5 * xp.log(average / reach)
+    return {
+        "slower_on_average": xp.log(token_time(rate(band, average, xp), radio, xp) / sending_one),
+        "slower_on_both": xp.log(token_time(rate(band, both, xp), radio, xp) / sending_one),
+        "average_dl": drift[0],
+        "average_ul": drift[1],
+        "imbalance": 0.5 * xp.log((reach[0] / downlink) / (reach[1] / uplink)),
+    }
+
+
+def _mean(values: Any) -> Any:
     """Mean over devices, as a column."""
-    return np.add.reduce(values, axis=-1, keepdims=True) / values.shape[-1]
+    return values.sum(axis=-1, keepdims=True) / values.shape[-1]
 
 
-def _largest(values: FloatArray) -> FloatArray:
-    """Largest over devices, as a column."""
-    return np.maximum.reduce(values, axis=-1, keepdims=True)
-
-
-def _log_ratio(values: FloatArray) -> FloatArray:
+def _log_ratio(values: Any, xp: Any) -> Any:
     """Log of values over their mean over devices, over 3; at least -2, also where a value is 0."""
-    return np.log(np.maximum(values / _mean(values), LEAST_RATIO)) / 3.0
+    return xp.log(xp.maximum(values / _mean(values), LEAST_RATIO)) / 3.0

@@ -11,6 +11,7 @@ from gymnasium.vector.utils import batch_space
 
 from wdmoe_env.envs.codecs import ActionEncoding, ObservationEncoding, action_codec, observation_codec
 from wdmoe_env.gating.bank import Split
+from wdmoe_env.interface import Outcome
 from wdmoe_env.scenario import Scenario, load_scenario
 from wdmoe_env.simulator.simulator import Simulator
 
@@ -19,7 +20,7 @@ class WDMoEVectorEnv(VectorEnv[Any, Any, Any]):
     """N cells in one simulator, with same-step autoreset: all episodes have the same length and end together.
 
     On the step that ends them, the observation returned is the first of the next episodes; the last one is in
-    `infos["final_obs"]`. The arguments are those of `WDMoEEnv`.
+    `infos["final_obs"]`, and what `step` told of it in `infos["final_info"]`. The arguments are those of `WDMoEEnv`.
     """
 
     metadata = {  # noqa: RUF012 - Gymnasium declares it an instance attribute
@@ -60,9 +61,13 @@ class WDMoEVectorEnv(VectorEnv[Any, Any, Any]):
         """Decide one layer in every cell. `infos["metrics"]` holds (N,) arrays, see `metrics.SCHEMA`."""
         outcome = self.simulator.step(self._actions.decode(actions, self.simulator.observation))
         observation = self._observations.encode(outcome.observation)
-        infos: dict[str, Any] = {"metrics": dict(outcome.metrics), "_metrics": np.ones(self.num_envs, dtype=bool)}
+        infos = self._infos(outcome)
         if outcome.truncated.all():
             infos |= {"final_obs": observation, "_final_obs": outcome.truncated.copy()}
+            infos |= {"final_info": self._infos(outcome), "_final_info": outcome.truncated.copy()}
             observation = self._observations.encode(self.simulator.reset())
         terminated = np.zeros(self.num_envs, dtype=bool)
         return observation, outcome.reward, terminated, outcome.truncated, infos
+
+    def _infos(self, outcome: Outcome) -> dict[str, Any]:
+        return {"metrics": dict(outcome.metrics), "_metrics": np.ones(self.num_envs, dtype=bool)}

@@ -8,19 +8,20 @@ with the time :math:`F_u` of using an expert at all, :math:`\kappa_u` of each of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from wdmoe_env.arrays import FloatArray, IntArray
+from wdmoe_env.arrays import SHARED, Batch, FloatArray, IntArray
 
 SLOPE_STEPS = 60
 """Halvings of an interval of slopes: down to rounding."""
 
 
 @dataclass(frozen=True, eq=False)
-class ComputeModel:
+class ComputeModel(Batch):
     r"""Time of the experts on idle devices: `fixed_s` once an expert is used, and `token_s` for each of its tokens.
 
     The paper's linear model (R): :math:`F = 0, \kappa = W / C`, with W FLOPs a token and C FLOP/s. A roofline
@@ -35,7 +36,7 @@ class ComputeModel:
 
     fixed_s: FloatArray
     token_s: FloatArray
-    host: IntArray
+    host: IntArray = field(metadata=SHARED)
 
     @cached_property
     def one_to_one(self) -> bool:
@@ -65,14 +66,16 @@ class ComputeModel:
         return per_device if self.one_to_one else per_device[:, self.host]
 
 
-def compute_time(tokens_per_expert: FloatArray, load: FloatArray, model: ComputeModel) -> FloatArray:
+def compute_time(tokens_per_expert: FloatArray, load: FloatArray, model: ComputeModel, xp: Any = np) -> FloatArray:
     r"""Seconds each device computes: (N, U), from (N, E) token counts and (N, U) load.
 
     .. math:: t_u^{comp} = \frac{1}{1 - \rho_u} \sum_{e:\, host(e) = u} \left([n_e > 0]\, F_u + n_e\, \kappa_u\right)
+
+    `xp`: namespace of the arrays.
     """
     time = model.per_device(tokens_per_expert) * model.token_s
     if model.has_fixed:
-        time = time + model.per_device((tokens_per_expert > 0).astype(np.float64)) * model.fixed_s
+        time = time + model.per_device(xp.sign(tokens_per_expert)) * model.fixed_s
     return time / (1.0 - load)
 
 

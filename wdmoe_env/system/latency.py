@@ -1,12 +1,15 @@
 r"""From rates to the time a layer takes: Shannon rates, time per token, device times, the wait for the slowest.
 
 .. math:: t_{layer} = \max_{u:\, n_u > 0} \left(n_u\, t_u^{comm} + t_u^{comp}\right)
+
+`xp` is the namespace of the arrays: NumPy, or `array_api_compat.torch` for tensors, that is, for an exported policy.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -45,12 +48,12 @@ class Radio:
         return self.payload_nats / self.outage_s
 
     @cached_property
-    def power_over_noise(self) -> FloatArray:
-        """`P / N0` of the downlink and the uplink, Hz: (2, 1, 1)."""
-        return np.array([[[self.bs_power_w]], [[self.device_power_w]]]) / self.noise_w_per_hz
+    def power_over_noise(self) -> tuple[float, float]:
+        """`P / N0` of the downlink and of the uplink, Hz."""
+        return self.bs_power_w / self.noise_w_per_hz, self.device_power_w / self.noise_w_per_hz
 
 
-def snr_bandwidth(gain_dl: FloatArray, gain_ul: FloatArray, radio: Radio) -> FloatArray:
+def snr_bandwidth(gain_dl: FloatArray, gain_ul: FloatArray, radio: Radio, xp: Any = np) -> FloatArray:
     r"""Carrier-to-noise-density ratio of both links, Hz: (2, N, U), downlink first.
 
     .. math:: C / N_0 = P g / N_0
@@ -60,13 +63,12 @@ def snr_bandwidth(gain_dl: FloatArray, gain_ul: FloatArray, radio: Radio) -> Flo
     A link so weak that the whole spectrum would not carry one token within `outage_s` counts as just that weak, so
     that a device out of reach costs a finite time.
     """
-    reach = np.empty((2, *gain_dl.shape))
-    reach[0], reach[1] = gain_dl, gain_ul
-    reach *= radio.power_over_noise
-    return np.maximum(reach, radio.outage_rate, out=reach)
+    downlink, uplink = radio.power_over_noise
+    reach = xp.concat(((gain_dl * downlink)[None], (gain_ul * uplink)[None]))
+    return xp.maximum(reach, radio.outage_rate)
 
 
-def rate(bandwidth: FloatArray | float, reach: FloatArray) -> FloatArray:
+def rate(bandwidth: FloatArray | float, reach: FloatArray, xp: Any = np) -> FloatArray:
     r"""Shannon rate (R for the form) in nats/s, practically 0 where b is 0; for `reach` see `snr_bandwidth`.
 
     .. math:: R(b) = b \ln\left(1 + \frac{P g}{N_0 b}\right)
@@ -74,8 +76,8 @@ def rate(bandwidth: FloatArray | float, reach: FloatArray) -> FloatArray:
     Capacity of a channel with additive white Gaussian noise (Shannon 1948): the whole power over the link's share b.
     Divide by ln 2 for bit/s.
     """
-    positive = np.maximum(bandwidth, 1e-100)
-    return positive * np.log1p(reach / positive)
+    positive = max(bandwidth, 1e-100) if isinstance(bandwidth, float) else xp.maximum(bandwidth, 1e-100)
+    return positive * xp.log1p(reach / positive)
 
 
 def communication_time(bandwidth: FloatArray, reach: FloatArray, radio: Radio) -> FloatArray:
@@ -88,9 +90,9 @@ def communication_time(bandwidth: FloatArray, reach: FloatArray, radio: Radio) -
     return token_time(rate(bandwidth, reach), radio)
 
 
-def token_time(rates: FloatArray, radio: Radio) -> FloatArray:
+def token_time(rates: FloatArray, radio: Radio, xp: Any = np) -> FloatArray:
     """Seconds to send one token there and back, (N, U), from the (2, N, U) rates in nats/s: `communication_time`."""
-    seconds = radio.payload_nats / np.maximum(rates, radio.outage_rate)
+    seconds = radio.payload_nats / xp.maximum(rates, radio.outage_rate)
     return seconds[0] + seconds[1]
 
 

@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wdmoe_env.arrays import BoolArray, FloatArray, GateArray, IntArray
+from wdmoe_env.arrays import Batch, BoolArray, FloatArray, GateArray, IntArray
 from wdmoe_env.system.ranking import largest
 
 Array = TypeVar("Array", bound=np.generic)
@@ -41,7 +41,7 @@ class Routing:
 
 
 @dataclass(frozen=True, slots=True)
-class PlainSums:
+class PlainSums(Batch):
     """What plain top-K routing asks of each expert.
 
     Attributes:

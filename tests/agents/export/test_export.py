@@ -18,7 +18,8 @@ from support.toy import preset, random_decision, toy
 import agents
 import train
 from agents.export import command
-from agents.export.features import RawFeatures, RawObservation, feed
+from agents.export.features import RawFeatures
+from agents.export.raw import RawObservation, feed
 from agents.policies.trained import _network, save_policy
 from wdmoe_env import Observation, Scenario, Simulator, load_scenario
 from wdmoe_env.envs.codecs import PriceAction, observation_codec
@@ -181,15 +182,16 @@ def test_table_of_devices_is_gone(make_run: MakeRun, tmp_path: Path, capsys: Any
     assert said.count("\n") == 1
 
 
-@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime", "array_api_compat"])
 def test_without_the_extra(
     package: str, make_run: MakeRun, tiny: Scenario, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, "agents.export.graph", raising=False)
+    for module in ("agents.export.graph", "agents.export.features", "array_api_compat.torch"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     run = make_run("ppo", tiny)
     assert command.main(command.Options(run)) == 2
-    expected = "error: export needs onnx and onnxruntime: pip install -e '.[train,export]'\n"
+    expected = f"error: export needs {package}: pip install -e '.[train,export]'\n"
     assert capsys.readouterr().err == expected
     assert not (run / "policy.onnx").exists()
 

@@ -13,7 +13,7 @@ from evaluation.episodes.contenders import Contender, find_contenders
 from evaluation.episodes.errors import EvaluationError
 from evaluation.episodes.plan import Plan
 from evaluation.episodes.runner import PolicyRun, run_policy
-from evaluation.episodes.sampling import SampledSteps, take
+from evaluation.episodes.sampling import SampledSteps
 from evaluation.estimates import optimality
 from evaluation.estimates.certified import certify
 from evaluation.estimates.optimality import Judge
@@ -67,13 +67,13 @@ def test_chunks_do_not_matter(tiny: Scenario, plan: Plan, run: PolicyRun, monkey
 
 def test_cells_are_copied_by_row(run: PolicyRun) -> None:
     cells = steps_of(run).cells
-    some = take(cells, np.array([3, 1]))
+    some = cells.take(np.array([3, 1]))
     np.testing.assert_array_equal(some.gate_weights[0], cells.gate_weights[3])
     assert some.plain is not None
     assert cells.plain is not None
     np.testing.assert_array_equal(some.plain.table[1], cells.plain.table[1])
     assert not np.shares_memory(some.gain_dl, cells.gain_dl)
-    assert take(replace(cells, plain=None, routed=None), np.array([0])).plain is None
+    assert replace(cells, plain=None, routed=None).take(np.array([0])).plain is None
 
 
 def test_no_step_brings_more_than_its_bound_and_price_comes_close(comparison: Comparison, tiny: Scenario) -> None:
