@@ -12,7 +12,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from wdmoe_env.arrays import IntArray
 from wdmoe_env.gating.trace import open_trace
 from wdmoe_env.hardware import boards
-from wdmoe_env.hardware.latency.recordings import Recording
+from wdmoe_env.hardware.latency.recordings import LatencyReplay
 from wdmoe_env.hardware.radio.replay import Link, RadioReplay, replay_of
 from wdmoe_env.settings.devices import DeviceSettings, LinearCompute, MeasuredCompute
 from wdmoe_env.settings.loading import merge, override, preset_names, read_source, validated
@@ -184,7 +184,7 @@ class Scenario(Settings):
         return ComputeModel(fixed, per_token, self.hosts)
 
     @cached_property
-    def recordings(self) -> tuple[Recording | None, ...]:
+    def recordings(self) -> tuple[LatencyReplay | None, ...]:
         """What the devices of each group replay; None where their compute model is a formula.
 
         Raises:

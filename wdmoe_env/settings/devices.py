@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from wdmoe_env.hardware import boards
 from wdmoe_env.hardware.latency.recordings import (
-    Recording,
+    LatencyReplay,
     ReplayMode,
     Shape,
     Source,
@@ -88,7 +88,7 @@ class MeasuredCompute(Settings):
         """The rows that are replayed."""
         return Source(self.file, self.board, self.power_mode)
 
-    def recording(self, model: ModelSettings, tokens: int) -> Recording:
+    def recording(self, model: ModelSettings, tokens: int) -> LatencyReplay:
         """What is replayed for an expert of this model, of up to so many tokens.
 
         Raises:

@@ -11,7 +11,7 @@ from support.toy import SMALL, preset, random_decision
 
 from wdmoe_env import Simulator, load_scenario
 from wdmoe_env.hardware.radio.importers import import_text
-from wdmoe_env.hardware.radio.traces import RadioTrace, read_trace, write_trace
+from wdmoe_env.hardware.radio.traces import RadioTrace, read_radio_trace, write_radio_trace
 from wdmoe_env.settings import paths
 from wdmoe_env.simulator.cell import Cell
 
@@ -23,7 +23,7 @@ RISING = tuple(np.linspace(0.0, 19.0, 20))
 def write(path, values=RISING, seconds=None, kind="snr_db", uplink=None):
     values = np.array(values, dtype=float)
     times = np.arange(len(values), dtype=float) if seconds is None else np.array(seconds, dtype=float)
-    write_trace(path, RadioTrace(times, values, kind, None if uplink is None else np.array(uplink, dtype=float)))
+    write_radio_trace(path, RadioTrace(times, values, kind, None if uplink is None else np.array(uplink, dtype=float)))
     return str(path)
 
 
@@ -52,7 +52,7 @@ def pass_time(cell, rng, seconds):
 
 def test_gains_follow_the_file_exactly_while_time_passes_and_begin_anew(tmp_path):
     scenario = traced(write(tmp_path / "a.csv"))
-    source = read_trace(tmp_path / "a.csv")
+    source = read_radio_trace(tmp_path / "a.csv")
     cell, rng = cell_of(scenario)
     offset, elapsed = cell.clock.copy(), np.zeros(5)
     for step in range(40):
@@ -268,9 +268,9 @@ def test_recorded_drives_are_replayed(tmp_path, kind, trace):
     files = [str(tmp_path / f"{i}.csv") for i in range(len(imported))]
     assert len(files) > 3
     for file, log in zip(files, imported, strict=True):
-        write_trace(Path(file), log)
+        write_radio_trace(Path(file), log)
     scenario = traced(*files, name="mobile", **trace)
-    logs = [read_trace(Path(file)) for file in files]
+    logs = [read_radio_trace(Path(file)) for file in files]
     cell, rng = cell_of(scenario)
     for _ in range(50):
         for device in range(scenario.num_devices):
