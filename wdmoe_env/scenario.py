@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from wdmoe_env.arrays import IntArray
 from wdmoe_env.gating.trace import open_trace
-from wdmoe_env.hardware.latency.recordings import Recording
+from wdmoe_env.hardware.latency.recordings import LatencyReplay
 from wdmoe_env.hardware.radio.replay import Link, RadioReplay, replay_of
 from wdmoe_env.settings.devices import DeviceSettings
 from wdmoe_env.settings.groups import check_memory, expert_times, of_each
@@ -161,7 +161,7 @@ class Scenario(Settings):
         return ComputeModel(fixed, per_token, hosts)
 
     @cached_property
-    def recordings(self) -> tuple[Recording | None, ...]:
+    def recordings(self) -> tuple[LatencyReplay | None, ...]:
         """What the devices of each group replay; None where their compute model is a formula."""
         return tuple(of_each(self.devices, lambda compute: compute.recording(self.model, self.traffic.tokens)))
 

@@ -56,6 +56,7 @@ def iqm(values: FloatArray) -> float:
     >>> iqm(np.array([100.0, 1.0, 2.0, 3.0, -50.0]))
     2.0
     """
+    # Not `scipy.stats.trim_mean`: it adds up in another order, and 393 of 1,495 samples differ in the last bit.
     ordered = np.sort(values, axis=None)
     cut = ordered.size // 4
     return float(ordered[cut : ordered.size - cut].mean())

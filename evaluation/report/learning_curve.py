@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,11 @@ from evaluation.estimates.bootstrap import draw
 from evaluation.estimates.statistics import FEW_RUNS
 from evaluation.report import style
 from wdmoe_env.arrays import FloatArray
+from wdmoe_env.files.safe import StorageError, read_text
 
 FILE = "evaluations.csv"
 """What a run's directory holds: a row for each evaluation during training, with its timesteps and reward."""
+MAX_BYTES = 2**28
 _MARKED = 20
 """More evaluations than this are not marked one by one."""
 
@@ -80,23 +83,23 @@ def read_curves(result: Result) -> Curves | None:
     frames = [frame for run_dir in result.contender.run_dirs if (frame := _read(run_dir / FILE)) is not None]
     if not frames:
         return None
-    steps = [frame["timesteps"].to_numpy().astype(np.float64) for frame in frames]
+    steps = [frame["timesteps"].to_numpy() for frame in frames]
     grid = np.unique(np.concatenate(steps))
     grid = grid[(grid >= max(run[0] for run in steps)) & (grid <= min(run[-1] for run in steps))]
     if not grid.size:
         return None
-    rewards = [
-        np.interp(grid, run, frame["reward"].to_numpy().astype(np.float64))
-        for run, frame in zip(steps, frames, strict=True)
-    ]
+    rewards = [np.interp(grid, run, frame["reward"].to_numpy()) for run, frame in zip(steps, frames, strict=True)]
     return Curves(grid, np.stack(rewards))
 
 
 def _read(file: Path) -> pl.DataFrame | None:
-    if not file.is_file() or not file.stat().st_size:
+    """Timesteps and rewards of a run; None where its file is missing or no such table: the rest of a report stands."""
+    try:
+        table = pl.read_csv(io.StringIO(read_text(file, MAX_BYTES)), infer_schema_length=None)
+        frame = table.select(pl.col("timesteps", "reward").cast(pl.Float64)).drop_nulls()
+    except (StorageError, pl.exceptions.PolarsError):
         return None
-    frame = pl.read_csv(file, infer_schema_length=None)
-    return frame.sort("timesteps") if frame.height and {"timesteps", "reward"} <= set(frame.columns) else None
+    return frame.sort("timesteps") if frame.height else None
 
 
 def _draw(axes: Axes, found: Curves, name: str, color: str) -> None:

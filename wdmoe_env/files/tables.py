@@ -17,12 +17,7 @@ MAX_FAULTS_SHOWN = 20
 MAX_BYTES = 2**30
 _PARQUET_MAGIC = b"PAR1"
 _MIN_PARQUET_BYTES = 12
-_DECODE = """
-import json, sys, polars
-frame = polars.read_parquet(sys.argv[1], glob=False)
-cells = [["" if value is None else str(value) for value in row] for row in frame.iter_rows()]
-json.dump([frame.columns, cells], sys.stdout)
-"""
+_DECODER = Path(__file__).with_name("decode_parquet.py")
 _DECODE_SECONDS = 300
 _NEEDS_POLARS = "Parquet needs polars, which is not installed: pip install polars, or use CSV"
 
@@ -137,13 +132,11 @@ def _parquet_rows(
 
 
 def _decode_parquet(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Columns and cells as text, like those of a CSV: one set of checks for both.
-
-    In a process of its own: decoding damaged Parquet can end the process.
-    """
+    """Columns and cells as text, decoded in a process of its own: decoding damaged Parquet can end the process."""
     if find_spec("polars") is None:
         raise ImportError(_NEEDS_POLARS)
-    command = [sys.executable, "-c", _DECODE, str(path)]
+    # -P: the modules beside it do not stand in the place of those that it imports.
+    command = [sys.executable, "-P", str(_DECODER), str(path)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_DECODE_SECONDS, check=False)  # noqa: S603
         names, rows = json.loads(done.stdout)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wdmoe_env.hardware import commands
 from wdmoe_env.hardware.latency.table import TABLE
+from wdmoe_env.hardware.record.record import parse_tokens, plan_of
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -90,11 +91,11 @@ def _run(options: argparse.Namespace) -> None:
         case "crosscheck":
             commands.show_crosscheck(options.file)
         case "record":
-            commands.record_expert(options)
+            commands.record_expert(plan_of(vars(options), parse_tokens(options.tokens)), options.out)
         case "import-radio":
             commands.import_radio(options.path, options.kind, options.out)
         case "synthesize-radio":
-            commands.synthesize_radio(options)
+            commands.synthesize_radio(options.seconds, options.step_s, options.mean_db, options.seed, options.out)
 
 
 if __name__ == "__main__":

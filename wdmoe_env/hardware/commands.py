@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from wdmoe_env.hardware.boards.catalogue import Roofline, board_names, load_board
 from wdmoe_env.hardware.boards.expert import MIXTRAL_HIDDEN, MIXTRAL_INTERMEDIATE, expert_seconds
-from wdmoe_env.hardware.latency.check import KINDS, check, drop
+from wdmoe_env.hardware.latency.check import KINDS, Finding, check, drop
 from wdmoe_env.hardware.latency.measurement import Measurement
 from wdmoe_env.hardware.latency.table import TABLE, read_measurements, write_measurements
+from wdmoe_env.hardware.record.record import MeasurementPlan, record, show_progress
 
 if TYPE_CHECKING:
     from wdmoe_env.hardware.latency.fit import RooflineFit
@@ -100,7 +100,7 @@ def check_table(path: Path, kinds: Sequence[str] = (), out: Path | None = None) 
         print(f"data row {finding.index + 1}: {finding.kind}: {row.board} {row.power_mode} {shape}: {finding.reason}")
     if len(findings) > SHOWN_FINDINGS:
         print(f"... and {len(findings) - SHOWN_FINDINGS} more")
-    print(f"{path}: {len(rows)} valid rows; {_summary(rows)}")
+    print(f"{path}: {len(rows)} valid rows; {_summary(findings)}")
     if out is not None:
         kept = drop(rows, findings, kinds)
         write_measurements(out, kept)
@@ -120,19 +120,16 @@ def import_tables(directory: Path, out: Path) -> None:
         print(f"note: {note}")
 
 
-def record_expert(options: Namespace) -> None:
-    """Measure an expert on this machine as the options of `record` say."""
-    from wdmoe_env.hardware.record.record import parse_tokens, plan_of, record, show_progress
-
-    plan = plan_of(vars(options), parse_tokens(options.tokens))
-    count = record(plan, options.out, show_progress)
-    print(f"\n{options.out}: {count} rows")
+def record_expert(plan: MeasurementPlan, out: Path) -> None:
+    """Measure an expert on this machine, and say how many rows that made."""
+    count = record(plan, out, show_progress)
+    print(f"\n{out}: {count} rows")
 
 
 def import_radio(path: Path, kind: str, out: Path | None = None) -> None:
     """Import every log at a path, print the count of each reason for refusal, and write the traces if asked."""
     from wdmoe_env.hardware.radio.importers import import_logs
-    from wdmoe_env.hardware.radio.traces import write_trace
+    from wdmoe_env.hardware.radio.traces import write_radio_trace
 
     imported = import_logs(path, kind)
     print(f"{imported.logs} logs: {imported.accepted} imported as {len(imported.traces)} traces")
@@ -143,24 +140,24 @@ def import_radio(path: Path, kind: str, out: Path | None = None) -> None:
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         for number, trace in enumerate(imported.traces):
-            write_trace(out / f"{number:03d}.csv", trace)
+            write_radio_trace(out / f"{number:03d}.csv", trace)
         print(f"{out}: {len(imported.traces)} files")
 
 
-def synthesize_radio(options: Namespace) -> None:
-    """Write a made-up log as the options of `synthesize-radio` say."""
+def synthesize_radio(seconds: float, step_s: float, mean_db: float, seed: int, out: Path) -> None:
+    """Write a made-up log."""
     from wdmoe_env.hardware.radio.synthetic import synthetic_snr
-    from wdmoe_env.hardware.radio.traces import write_trace
+    from wdmoe_env.hardware.radio.traces import write_radio_trace
 
-    trace = synthetic_snr(options.seconds, options.step_s, options.mean_db, options.seed)
-    write_trace(options.out, trace)
-    print(f"{options.out}: {len(trace.seconds)} samples, made up")
+    trace = synthetic_snr(seconds, step_s, mean_db, seed)
+    write_radio_trace(out, trace)
+    print(f"{out}: {len(trace.seconds)} samples, made up")
 
 
 def warn_of_findings(rows: Sequence[Measurement]) -> None:
     """Print how many rows are suspect, if any."""
-    if check(rows):
-        print(f"note: {_summary(rows)}; `check` lists them and can drop them")
+    if findings := check(rows):
+        print(f"note: {_summary(findings)}; `check` lists them and can drop them")
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -172,8 +169,8 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         print("  ".join(cells).rstrip())
 
 
-def _summary(rows: Sequence[Measurement]) -> str:
-    counts = Counter(finding.kind for finding in check(rows))
+def _summary(findings: Sequence[Finding]) -> str:
+    counts = Counter(finding.kind for finding in findings)
     return "suspect: " + ", ".join(f"{counts[kind]} {kind}" for kind in KINDS)
 
 

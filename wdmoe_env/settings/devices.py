@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from wdmoe_env.hardware import boards
 from wdmoe_env.hardware.latency.recordings import (
-    Recording,
+    LatencyReplay,
     ReplayMode,
     Shape,
     Source,
@@ -35,7 +35,7 @@ class ComputeSettings(Settings):
             ValueError: something that the settings name is not there, or does not fit.
         """
 
-    def recording(self, model: ModelSettings, tokens: int) -> Recording | None:
+    def recording(self, model: ModelSettings, tokens: int) -> LatencyReplay | None:
         """Measurements that are replayed in the place of `expert_time`, which then is what policies know; or None."""
         return None
 
@@ -124,7 +124,7 @@ class MeasuredCompute(ComputeSettings):
         """The rows that are replayed."""
         return Source(self.file, self.board, self.power_mode)
 
-    def recording(self, model: ModelSettings, tokens: int) -> Recording:
+    def recording(self, model: ModelSettings, tokens: int) -> LatencyReplay:
         """What is replayed for an expert of this model, of up to so many tokens.
 
         Raises:

@@ -71,3 +71,17 @@ def test_a_single_run_has_no_band(comparison: Comparison, tmp_path: Path) -> Non
     caption = learning_curve(with_runs(comparison, tmp_path, ["0,1.0,9\n100,2.0,9\n"]), tmp_path / "curve.png")
     assert caption is not None
     assert "Bands" not in caption
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"timesteps\n1\n", b"timesteps,reward\n", b"timesteps,reward\nten,two\n", b"\xff\x00", b"a,b\n1,2,3\n"],
+)
+def test_a_file_that_is_no_such_table_costs_its_curve_alone(
+    comparison: Comparison, tmp_path: Path, content: bytes
+) -> None:
+    prepared = with_runs(comparison, tmp_path, [None, "0,1.0,9\n100,2.0,9\n100,"])
+    (tmp_path / "seed-0/evaluations.csv").write_bytes(content)
+    found = read_curves(prepared.results[1])
+    assert found is not None
+    assert found.reward.tolist() == [[1.0, 2.0]]

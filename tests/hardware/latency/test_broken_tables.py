@@ -136,7 +136,8 @@ def test_parquet_with_a_hole_is_refused(tmp_path, parquet, data):
 
 def test_parquet_that_ends_its_decoder_is_refused(tmp_path, parquet, monkeypatch):
     """Some damage ends the process that decodes it, which must not be ours."""
-    monkeypatch.setattr(tables, "_DECODE", "import os; os.abort()")
+    (tmp_path / "decoder.py").write_text("import os; os.abort()")
+    monkeypatch.setattr(tables, "_DECODER", tmp_path / "decoder.py")
     path = tmp_path / "t.parquet"
     path.write_bytes(parquet)
     assert "is damaged Parquet" in refusal(path)

@@ -12,7 +12,7 @@ from support.toy import SMALL, preset, random_decision, same_rng
 
 from wdmoe_env import Simulator, load_scenario
 from wdmoe_env.hardware.radio.importers import import_text
-from wdmoe_env.hardware.radio.traces import RadioTrace, read_trace, write_trace
+from wdmoe_env.hardware.radio.traces import RadioTrace, read_radio_trace, write_radio_trace
 from wdmoe_env.settings import paths
 
 UCC = Path(__file__).parents[4] / "shared" / "data" / "wireless" / "ucc_5g_production_dataset.zip"
@@ -23,7 +23,7 @@ RISING = tuple(np.linspace(0.0, 19.0, 20))
 def write(path, values=RISING, seconds=None, kind="snr_db", uplink=None):
     values = np.array(values, dtype=float)
     times = np.arange(len(values), dtype=float) if seconds is None else np.array(seconds, dtype=float)
-    write_trace(path, RadioTrace(times, values, kind, None if uplink is None else np.array(uplink, dtype=float)))
+    write_radio_trace(path, RadioTrace(times, values, kind, None if uplink is None else np.array(uplink, dtype=float)))
     return str(path)
 
 
@@ -45,7 +45,7 @@ def cell_of(scenario, num_envs=5, seed=0):
 
 def test_gains_follow_the_file_exactly_while_time_passes_and_begin_anew(tmp_path):
     scenario = traced(write(tmp_path / "a.csv"))
-    source = read_trace(tmp_path / "a.csv")
+    source = read_radio_trace(tmp_path / "a.csv")
     cell = cell_of(scenario)
     offset, elapsed = cell.trace.clock.copy(), np.zeros(5)
     for step in range(40):
@@ -263,9 +263,9 @@ def test_recorded_drives_are_replayed(tmp_path, kind, trace):
     files = [str(tmp_path / f"{i}.csv") for i in range(len(imported))]
     assert len(files) > 3
     for file, log in zip(files, imported, strict=True):
-        write_trace(Path(file), log)
+        write_radio_trace(Path(file), log)
     scenario = traced(*files, name="mobile", **trace)
-    logs = [read_trace(Path(file)) for file in files]
+    logs = [read_radio_trace(Path(file)) for file in files]
     cell = cell_of(scenario)
     for _ in range(50):
         for device in range(scenario.num_devices):

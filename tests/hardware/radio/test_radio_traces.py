@@ -8,7 +8,7 @@ import pytest
 
 from wdmoe_env.hardware.__main__ import main
 from wdmoe_env.hardware.radio.importers import import_logs, import_mahimahi, import_text
-from wdmoe_env.hardware.radio.traces import RadioTrace, read_trace, write_trace
+from wdmoe_env.hardware.radio.traces import RadioTrace, read_radio_trace, write_radio_trace
 
 UCC = Path(__file__).parents[4] / "shared" / "data" / "wireless" / "ucc_5g_production_dataset.zip"
 UCC_HEADER = "Timestamp,NetworkMode,RSRP,SNR,DL_bitrate,UL_bitrate,State"
@@ -99,8 +99,8 @@ def test_gain_explains_the_values():
 
 @pytest.mark.parametrize("uplink", [None, np.array([1.0, 2.0, 3.0])])
 def test_written_trace_reads_back(tmp_path, uplink):
-    write_trace(tmp_path / "t.csv", trace(uplink=uplink))
-    back = read_trace(tmp_path / "t.csv")
+    write_radio_trace(tmp_path / "t.csv", trace(uplink=uplink))
+    back = read_radio_trace(tmp_path / "t.csv")
     assert back.kind == "snr_db"
     np.testing.assert_array_equal(back.values, trace().values)
     np.testing.assert_array_equal(back.seconds, trace().seconds)
@@ -120,7 +120,7 @@ def test_written_trace_reads_back(tmp_path, uplink):
 def test_broken_trace_file_is_refused(tmp_path, text, message):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
-        read_trace(tmp_path / "t.csv")
+        read_radio_trace(tmp_path / "t.csv")
 
 
 def test_ucc_log_copes_with_its_known_faults():
@@ -212,7 +212,7 @@ def test_folder_and_zip_count_each_reason(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "3 logs: 1 imported as 1 traces" in shown
     assert "refused 2: no stretch of 60 s" in shown
-    assert len(read_trace(next((tmp_path / "out").iterdir())).values) == 99
+    assert len(read_radio_trace(next((tmp_path / "out").iterdir())).values) == 99
 
 
 def test_truncated_zip_and_unknown_kind_are_refused(tmp_path):
@@ -247,8 +247,8 @@ def test_all_ucc_logs_import_or_are_refused_with_a_reason(kind, accepted, refuse
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
 def test_source_of_a_trace_is_kept(tmp_path, name):
-    write_trace(tmp_path / name, trace(source="walked through the lab, made with a phone"))
-    assert read_trace(tmp_path / name).source == "walked through the lab, made with a phone"
+    write_radio_trace(tmp_path / name, trace(source="walked through the lab, made with a phone"))
+    assert read_radio_trace(tmp_path / name).source == "walked through the lab, made with a phone"
 
 
 def test_gain_of_the_uplink_needs_one():

@@ -5,7 +5,7 @@ import pytest
 
 from wdmoe_env.hardware.__main__ import main
 from wdmoe_env.hardware.radio.synthetic import FAST_DB, SLOW_DB, SLOW_S, synthetic_snr
-from wdmoe_env.hardware.radio.traces import read_trace
+from wdmoe_env.hardware.radio.traces import read_radio_trace
 from wdmoe_env.settings.paths import SHIPPED
 
 
@@ -15,7 +15,7 @@ def test_shipped_log_is_what_the_documented_command_writes(tmp_path):
 
 
 def test_the_file_says_that_it_is_made_up():
-    trace = read_trace(SHIPPED / "synthetic-wifi.csv")
+    trace = read_radio_trace(SHIPPED / "synthetic-wifi.csv")
     assert (len(trace.seconds), trace.duration_s, trace.kind) == (600, 300.0, "snr_db")
     assert trace.source.startswith("synthetic")
 

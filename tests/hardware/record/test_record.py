@@ -10,7 +10,7 @@ from wdmoe_env.hardware.__main__ import main
 from wdmoe_env.hardware.latency.replay import latency_distribution, latency_sequence
 from wdmoe_env.hardware.latency.table import read_measurements
 from wdmoe_env.hardware.record import record as recorder
-from wdmoe_env.hardware.record.record import Recording, parse_tokens, record
+from wdmoe_env.hardware.record.record import MeasurementPlan, parse_tokens, record
 from wdmoe_env.hardware.record.sensors import Reading, parse_tegrastats, read_sysfs
 
 COUNTS = (1, 4, 16)
@@ -21,7 +21,7 @@ def plan(**changes):
         "board": "cpu", "power_mode": "default", "hidden": 32, "intermediate": 64, "tokens": COUNTS,
         "precision": "fp32", "device": "cpu", "trials": 30, "threads": 1,
     }  # fmt: skip
-    return Recording(**(values | changes))
+    return MeasurementPlan(**(values | changes))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from wdmoe_env.hardware.latency.table import TABLE, read_measurements
 
 Floats = NDArray[np.float64]
 ReplayMode = Literal["distribution", "sequence"]
-Recording = LatencyDistribution | LatencySequence
+LatencyReplay = LatencyDistribution | LatencySequence
 
 
 class Source(NamedTuple):
@@ -62,7 +62,7 @@ class Shape(NamedTuple):
     weight_bits: float
 
 
-def recording(source: Source, replay: ReplayMode, shape: Shape) -> Recording:
+def recording(source: Source, replay: ReplayMode, shape: Shape) -> LatencyReplay:
     """What a device replays.
 
     Raises:
@@ -71,7 +71,7 @@ def recording(source: Source, replay: ReplayMode, shape: Shape) -> Recording:
     return _recording(source, replay, shape, _version(source.file))
 
 
-def median_seconds(kept: Recording, max_tokens: int) -> Floats:
+def median_seconds(kept: LatencyReplay, max_tokens: int) -> Floats:
     """(max_tokens + 1,) median latency of an expert by tokens, s."""
     values = kept.median_s if isinstance(kept, LatencySequence) else np.median(kept.table[0], axis=-1)
     return np.asarray(values[: max_tokens + 1])
@@ -94,7 +94,7 @@ def affine_fit(seconds: Floats) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=32)
-def _recording(source: Source, replay: ReplayMode, shape: Shape, version: object) -> Recording:
+def _recording(source: Source, replay: ReplayMode, shape: Shape, version: object) -> LatencyReplay:
     del version
     rows = source.rows()
     make = latency_distribution if replay == "distribution" else latency_sequence

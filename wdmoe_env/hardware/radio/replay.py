@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wdmoe_env.hardware.radio.traces import LIMITS, Floats, RadioTrace, read_trace
+from wdmoe_env.hardware.radio.traces import LIMITS, Floats, RadioTrace, read_radio_trace
 
 Ints = NDArray[np.int64]
 
@@ -67,7 +67,7 @@ def read_stretches(paths: Sequence[Path], sampling: Sampling) -> list[list[Radio
 @lru_cache(maxsize=256)
 def _stretches(path: Path, written_ns: int, sampling: Sampling) -> tuple[RadioTrace, ...]:
     """Read and resample one file; written_ns lets a file that has changed be read again."""
-    trace = read_trace(path)
+    trace = read_radio_trace(path)
     if trace.kind == "rsrp_dbm" and trace.uplink is not None:
         raise ValueError(
             f"{path}: uplink_rsrp_dbm is of no use without the power that the phone sent; remove the column, and the "

@@ -128,7 +128,7 @@ class RadioTrace:
         return RadioTrace(seconds, self.values[index], self.kind, uplink, name, self.source, stretch=True)
 
 
-def read_trace(path: Path) -> RadioTrace:
+def read_radio_trace(path: Path) -> RadioTrace:
     """Read a trace from CSV or Parquet: columns seconds, one of KINDS, if known uplink_ with that kind, and source.
 
     `source` says where the values come from; that of the first row counts.
@@ -160,8 +160,8 @@ def read_trace(path: Path) -> RadioTrace:
     return RadioTrace(arrays["seconds"], arrays[kind], kind, arrays.get(f"uplink_{kind}"), str(path), source)
 
 
-def write_trace(path: Path, trace: RadioTrace) -> None:
-    """Write a trace as CSV, or as Parquet when the name ends so, to be read by `read_trace`."""
+def write_radio_trace(path: Path, trace: RadioTrace) -> None:
+    """Write a trace as CSV, or as Parquet when the name ends so, to be read by `read_radio_trace`."""
     columns = ["seconds", trace.kind, *([f"uplink_{trace.kind}"] if trace.uplink is not None else [])]
     cells = [trace.seconds.tolist(), *(part.tolist() for part in trace._links())]
     if trace.source:

@@ -24,7 +24,7 @@ DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}
 
 
 @dataclass(frozen=True)
-class Recording:
+class MeasurementPlan:
     """What to measure: an expert of hidden x intermediate, at each count of tokens, so many trials."""
 
     board: Text
@@ -42,7 +42,7 @@ class Recording:
         check_fields(self)
 
 
-def record(plan: Recording, out: Path, progress: Callable[[str], None] | None = None) -> int:
+def record(plan: MeasurementPlan, out: Path, progress: Callable[[str], None] | None = None) -> int:
     """Measure and write one row a run to a CSV, each as soon as it is complete; return their number.
 
     Every trial goes through all counts of tokens, so that a drift touches all of them alike. Ctrl-C ends the recording
@@ -80,7 +80,7 @@ def record(plan: Recording, out: Path, progress: Callable[[str], None] | None = 
     return count
 
 
-def measure(plan: Recording) -> Generator[Measurement, None, None]:
+def measure(plan: MeasurementPlan) -> Generator[Measurement, None, None]:
     """Yield the runs of a plan, one measured expert each, warm-up runs apart."""
     torch = _torch(plan.device)
     if plan.threads is not None:
@@ -135,7 +135,7 @@ def _torch(device: str) -> Any:
     return torch
 
 
-def _expert(torch: Any, plan: Recording) -> tuple[Callable[[Any], Any], dict[int, Any]]:
+def _expert(torch: Any, plan: MeasurementPlan) -> tuple[Callable[[Any], Any], dict[int, Any]]:
     """A SwiGLU expert with random weights, and an input for each count of tokens."""
     generator = torch.Generator().manual_seed(0)
     options = {"dtype": getattr(torch, DTYPES[plan.precision]), "device": plan.device}
@@ -185,7 +185,7 @@ def parse_tokens(text: str) -> tuple[int, ...]:
         raise ValueError(f"tokens={text!r}, expected whole numbers separated by commas, such as 1,8,64") from None
 
 
-def plan_of(values: dict[str, Any], tokens: Sequence[int]) -> Recording:
-    """Recording from named values of a command line."""
+def plan_of(values: dict[str, Any], tokens: Sequence[int]) -> MeasurementPlan:
+    """Plan from named values of a command line."""
     names = ("board", "power_mode", "hidden", "intermediate", "precision", "device", "trials", "warm_up", "threads")
-    return Recording(tokens=tuple(tokens), **{name: values[name] for name in names})
+    return MeasurementPlan(tokens=tuple(tokens), **{name: values[name] for name in names})

@@ -1,0 +1,72 @@
+"""Bars where there is a terminal, plain lines where there is none, and stopping when asked."""
+
+from __future__ import annotations
+
+import io
+import signal
+import threading
+
+import pytest
+from rich.console import Console
+
+from wdmoe_env.console import progress
+from wdmoe_env.console.progress import ProgressRows, counting
+from wdmoe_env.console.stop import Stop
+
+
+def pipe() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def terminal() -> Console:
+    return Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
+
+
+def text(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_lines_are_said_now_and_then_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, now = pipe(), 0.0
+    monkeypatch.setattr(progress, "monotonic", lambda: now)
+    with ProgressRows(console, ["training"], 3000, "updates") as rows:
+        rows.start("training", 0)
+        rows.show("training", 1000, "early")
+        now = 61.0
+        rows.show("training", 2000, "later")
+        rows.show("training", 2001, "too soon again")
+        rows.end("training", 3000, "done")
+    assert text(console).splitlines() == [
+        "training: 2,000 of 3,000 updates; later",
+        "training: 3,000 of 3,000 updates; done",
+    ]
+
+
+def test_a_counting_bar_shows_what_is_done_and_is_gone_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "REFRESH_S", -1.0)
+    console = terminal()
+    with counting(console, 2) as tick:
+        tick("paper: [mine]")
+        assert "paper: [mine]" in text(console)
+        assert "1/2" in text(console)
+        tick("paper: top-k")
+    # What is written after the last look clears the line.
+    assert "\x1b[2K" in text(console).rpartition("2/2")[2]
+
+
+def test_a_counting_bar_is_drawn_by_no_thread() -> None:
+    before = threading.active_count()
+    with counting(terminal(), 2):
+        assert threading.active_count() == before
+
+
+def test_the_first_signal_asks_and_the_second_interrupts() -> None:
+    ours = signal.getsignal(signal.SIGTERM)
+    with Stop().listening() as stop:
+        assert (stop.reason, stop.status) == (None, 0)
+        signal.raise_signal(signal.SIGTERM)
+        assert (stop.reason, stop.status) == ("SIGTERM", 143)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is ours
