@@ -107,7 +107,8 @@ def _run(options: Options, console: Console) -> int:
         if seeds.is_set(options.resume):
             return seeds.resume(options.resume, console, scenario, options.jobs)
         return one_run.resume(options.resume, console, scenario)
-    plan = _plan(options, console)
+    plan = _plan(options)
+    _tell_section(plan, console)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     if options.seeds is None:
         default = Path("runs") / f"{plan.scenario.name}-{options.algo}-{plan.seed}-{stamp}"
@@ -118,17 +119,14 @@ def _run(options: Options, console: Console) -> int:
     return seeds.start(plan, seeds.parse_seeds(options.seeds), options.run_dir or default, console, options.jobs)
 
 
-def _plan(options: Options, console: Console) -> Plan:
+def _plan(options: Options) -> Plan:
     from agents.plan.hyperparameters import hyperparameters, section_of
     from agents.plan.plan import Plan
     from wdmoe_env import load_scenario
 
     way = {} if options.bandwidth is None else {"bandwidth": options.bandwidth}
     scenario = load_scenario(options.scenario or "paper", **way)
-    if (section := section_of(options.algo, scenario)) is None:
-        lacking = f"scenario {scenario.name!r} has no section of its own, and no based_on"
-        text = f"hyperparameters: section default of {options.algo}.yaml, because {lacking}"
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    section = section_of(options.algo, scenario)
     replaced = {name: int(value) if value.is_integer() else value for name, value in options.set.items()}
     return Plan(
         algorithm=options.algo,
@@ -143,6 +141,16 @@ def _plan(options: Options, console: Console) -> Plan:
         checkpoint_every=options.checkpoint_every,
         warm_start=options.warm_start,
     )
+
+
+def _tell_section(plan: Plan, console: Console) -> None:
+    """Say where a scenario trains with the defaults: a copy of a preset may not know that it lost its section."""
+    from agents.plan.hyperparameters import section_of
+
+    if section_of(plan.algorithm, plan.scenario) is None:
+        lacking = f"scenario {plan.scenario.name!r} has no section of its own, and no based_on"
+        text = f"hyperparameters: section default of {plan.algorithm}.yaml, because {lacking}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ def register(policy: MakePolicy, name: str | None = None) -> MakePolicy:
     Raises:
         ValueError: the name is taken, or there is none.
     """
-    return BASELINES.register(getattr(policy, "name", "") if name is None else name, policy)
+    BASELINES.register(getattr(policy, "name", "") if name is None else name, policy)
+    return policy
 
 
 for _policy in (TopK, TopKBandwidth, WDMoE, WDMoETestbed, DynamicSkipping, Price, Random):

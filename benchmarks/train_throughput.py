@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
+import gymnasium as gym
 import numpy as np
 
 from benchmarks import harness
@@ -40,7 +41,9 @@ class PreparedVecEnv(WDMoEVecEnv):
     def __init__(self, *args: Any, steps: int = 32) -> None:
         super().__init__(*args)
         rng = np.random.default_rng(0)
-        low, high = self.action_space.low, self.action_space.high
+        space = self.action_space
+        assert isinstance(space, gym.spaces.Box)
+        low, high = space.low, space.high
         super().reset()
         self._recorded = []
         for _ in range(steps):

@@ -34,6 +34,39 @@ def test_json_is_all_that_standard_output_gets(tiny_file: Path, tmp_path: Path) 
     assert "intervals from 3 episodes are too narrow" in done.stderr
 
 
+OWN = """
+import numpy as np
+import baselines
+from baselines.top_k import TopK
+from wdmoe_env.system import channel
+
+channel.register("flat-80", lambda distance_m, carrier_ghz, sight: np.full_like(distance_m, 80.0))
+
+@baselines.register
+class Mine(TopK):
+    name = "mine"
+"""
+
+
+def test_plugins_bring_policies_and_path_losses_of_ones_own(tiny: Scenario, tmp_path: Path) -> None:
+    (tmp_path / "own_cell.py").write_text(OWN)
+    data = {**tiny.model_dump(mode="json"), "name": "flat"}
+    data["channel"]["path_loss"] = "flat-80"
+    (tmp_path / "flat.yaml").write_text(yaml.safe_dump(data))
+    command = [sys.executable, str(ROOT / "evaluate.py"), *arguments(Path("flat.yaml"), Path("out"), "--json")]
+
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    done = run("--plugins", "own_cell", "--policies", "top-k,mine,other=own_cell:Mine")
+    assert done.returncode == 0, done.stderr
+    policies = json.loads(done.stdout)["scenarios"]["flat"]["policies"]
+    assert list(policies) == ["top-k", "mine", "other"]
+    assert policies["mine"]["latency_ms"] == policies["top-k"]["latency_ms"]
+    assert "channel.path_loss: Value error, path loss is 'flat-80', expected one of free-space" in run().stderr
+    assert "--plugins: module 'own_call' cannot be imported" in run("--plugins", "own_call").stderr
+
+
 def test_table_and_report_are_named(tiny_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate.main(arguments(tiny_file, tmp_path)) == 0
     out = capsys.readouterr().out
@@ -114,9 +147,9 @@ def test_results_are_not_replaced_unless_told_to(
         (["--scenario", "nope"], "unknown scenario 'nope': expected one of"),
         (["--scenario", ""], "--scenario is empty"),
         (["--scenario", "paper,paper"], "more than one scenario is called 'paper'"),
-        (["--episodes", "0"], "episodes is 0, expected at least 1"),
-        (["--bound-steps", "-1"], "bound_steps is -1, expected at least 0"),
-        (["--seed", "-1"], "seed is -1, expected at least 0"),
+        (["--episodes", "0"], "episodes is 0, expected a whole number of at least 1"),
+        (["--bound-steps", "-1"], "bound_steps is -1, expected a whole number of at least 0"),
+        (["--seed", "-1"], "seed is -1, expected a whole number of at least 0"),
         (["--out", "/dev/null/results"], "cannot write to --out /dev/null/results"),
     ],
 )

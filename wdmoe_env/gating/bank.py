@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,9 +48,9 @@ def gate_bank(gating: GatingSettings, model: ModelSettings, tokens: int, split: 
     """
     if split not in get_args(Split):
         raise ValueError(f"split is {split!r}, expected one of {', '.join(get_args(Split))}")
-    state: tuple[Hashable, ...] = () if gating.trace is None else trace_state(gating.trace)
+    state: Any = None if gating.trace is None else trace_state(gating.trace)
     if isinstance(gating.family, str):
-        state = (FAMILIES.find(gating.family),)
+        state = FAMILIES.find(gating.family)
     return _draw(gating, model.layers, model.experts, model.top_k, tokens, split, state)
 
 
