@@ -70,14 +70,14 @@ def test_exhaustive_solver_against_every_selection(kind, host, top_k):
 
 
 def test_bound_exhaustive_price_in_this_order(tiny):
-    gap = []
+    gaps = []
     for cells, found in tiny:
         floor = cells.scenario.reward.mass_floor
         exact, reached = found.least_latency(floor), price_latency(cells)
         assert (bound.latency_bound(cells.observation, cells.scenario, floor) <= exact * HOLDS).all()
         assert (exact <= reached * HOLDS).all()
-        gap.append(reached / exact - 1.0)
-    gap = np.concatenate(gap)
+        gaps.append(reached / exact - 1.0)
+    gap = np.concatenate(gaps)
     assert len(gap) == 1000
     assert np.median(gap) < 0.01
     assert (gap < 1e-6).mean() > 0.9

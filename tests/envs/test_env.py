@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -30,7 +31,7 @@ def test_making_again_from_the_spec_gives_the_same_environment():
 
 def test_a_scenario_object_is_taken_as_it_is():
     scenario = preset("paper", traffic={"tokens": 5})
-    env = gym.make("WDMoE-v0", scenario=scenario, observation="dict")
+    env: Any = gym.make("WDMoE-v0", scenario=scenario, observation="dict")
     assert env.observation_space["gate_weights"].shape == (5, 8)
     assert env.unwrapped.scenario == scenario
 

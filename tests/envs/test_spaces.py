@@ -1,5 +1,7 @@
 """Encodings of actions: what they mean, that any action is a valid decision, what is refused."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from gymnasium.vector.utils import batch_space
@@ -19,7 +21,7 @@ def start(scenario, num_envs=2, seed=0):
 
 
 def flat(codec, num_envs, value):
-    return np.full((num_envs, *codec.space.shape), value, dtype=np.float32)
+    return np.full((num_envs, *(codec.space.shape or ())), value, dtype=np.float32)
 
 
 SCENARIOS = {
@@ -87,7 +89,7 @@ def test_no_price_action_breaks_the_floor(seed, floor, name):
     scenario = SCENARIOS[name](reward={"mass_floor": floor})
     simulator, observation = start(scenario, 4, seed)
     codec = action_codec("price", scenario)
-    action = np.random.default_rng(seed).uniform(-1, 1, (4, *codec.space.shape)).astype(np.float32)
+    action = np.random.default_rng(seed).uniform(-1, 1, (4, *(codec.space.shape or ()))).astype(np.float32)
     outcome = simulator.step(codec.decode(action, observation))
     assert outcome.metrics["retained_mass"].min() >= floor - 1e-6
 
@@ -113,7 +115,7 @@ def test_learned_bandwidth_follows_the_logits_and_leaves_out_idle_devices():
     action = flat(codec, 20, 0.0)
     action[:, 3] = 1.0
     decision = codec.decode(action, observation)
-    loaded = decision.selection.any(axis=1)
+    loaded: Any = decision.selection.any(axis=1)
     assert not loaded.all()
     np.testing.assert_array_equal(decision.bandwidth > 0, loaded)
     np.testing.assert_allclose(decision.bandwidth.sum(axis=1), scenario.radio.bandwidth_hz)
@@ -151,7 +153,7 @@ def test_token_scores_pick_the_best_positive_ones():
 def test_whole_numbers_mean_what_they_mean_as_floats(action, dtype):
     scenario = toy(bandwidth="learned")
     codec, observation = action_codec(action, scenario), Simulator(scenario, 4).reset(0)
-    values = np.random.default_rng(0).integers(0, 2, (4, *codec.space.shape))
+    values = np.random.default_rng(0).integers(0, 2, (4, *(codec.space.shape or ())))
     whole, floats = (codec.decode(values.astype(kind), observation) for kind in (dtype, np.float32))
     np.testing.assert_array_equal(whole.selection, floats.selection)
     np.testing.assert_array_equal(whole.bandwidth, floats.bandwidth)

@@ -11,7 +11,7 @@ from wdmoe_env.files.tree import check_same_tree, flatten, unflatten
 
 
 def test_tree_round_trip() -> None:
-    tree = {
+    tree: dict[Any, Any] = {
         "complex": np.array([[1 + 2j, 3j]]),
         "bool": np.array([True, False]),
         "strided": np.arange(6).reshape(2, 3).T,
@@ -29,7 +29,11 @@ def test_tree_round_trip() -> None:
     assert back["5"]["empty"].shape == (0, 2)
 
 
-TREE = {"a": torch.zeros(2, 3), "b": {"count": 1, "share": 0.5, "flag": False, "list": [1, 2]}, "none": None}
+TREE: dict[str, Any] = {
+    "a": torch.zeros(2, 3),
+    "b": {"count": 1, "share": 0.5, "flag": False, "list": [1, 2]},
+    "none": None,
+}
 
 
 def test_same_tree() -> None:

@@ -158,8 +158,12 @@ def test_a_scenario_must_be_of_the_models_shape(scenario: Scenario, message: str
 def test_streams_of_another_form_are_refused() -> None:
     simulator = Simulator(cell(), 2)
     simulator.reset(0)
+
+    def nothing(seen: Observation) -> Any:
+        pytest.fail("a decision was asked for")
+
     with pytest.raises(ValueError, match=r"shape \(3, 24\), expected \(streams, tokens\) = \(2, 24\)"):
-        ModelInTheLoop(miniature("mixtral")).read(streams(cell()), simulator, lambda seen: seen.routed)
+        ModelInTheLoop(miniature("mixtral")).read(streams(cell()), simulator, nothing)
 
 
 def steps(simulator: Simulator, count: int) -> Callable[[Observation], Any]:

@@ -223,7 +223,7 @@ def test_models_that_do_not_fit_are_refused_with_the_reason(build: Any, message:
         Routers(build())
 
 
-class OddRouter(torch.nn.Linear):
+class OddRouter(torch.nn.Linear):  # type: ignore[name-defined, misc]
     """Returns its logits alone."""
 
     num_experts, top_k = 4, 2

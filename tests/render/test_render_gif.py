@@ -17,7 +17,7 @@ def test_a_gif_holds_all_frames(tmp_path):
 
     path = save_gif(pictures(), tmp_path / "episode.gif", fps=5)
     with Image.open(path) as gif:
-        assert gif.n_frames == 3
+        assert gif.n_frames == 3  # type: ignore[attr-defined]
         assert gif.size == (30, 20)
         assert gif.info["duration"] == 200
         assert gif.info["loop"] == 0

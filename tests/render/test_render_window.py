@@ -3,6 +3,7 @@
 import sys
 import types
 import warnings
+from typing import Any
 
 import gymnasium as gym
 import pytest
@@ -41,8 +42,9 @@ def window(monkeypatch):
         def start_event_loop(self, timeout=0):
             done.append(timeout)
 
-    monkeypatch.setitem(sys.modules, "one_window", types.ModuleType("one_window"))
-    sys.modules["one_window"].FigureCanvas, sys.modules["one_window"].FigureManager = Canvas, Manager
+    backend: Any = types.ModuleType("one_window")
+    backend.FigureCanvas, backend.FigureManager = Canvas, Manager
+    monkeypatch.setitem(sys.modules, "one_window", backend)
     before = plt.get_backend()
     plt.switch_backend("module://one_window")
     yield done

@@ -97,11 +97,11 @@ def test_every_step_draws_equally_much_whatever_is_decided(kind, draws):
     cells = [Simulator(preset("paper", channel={"fading": {"kind": kind}}), 2) for _ in policies]
     for cell in cells:
         cell.reset(0)
-    gain, states = cells[0].cell.gain.copy(), [cells[0].state()["rng"]]
+    gain, states = cells[0].cell.gain.copy(), [cells[0].state().rng.bit_generator.state]
     for _ in range(4):
         for cell, policy in zip(cells, policies, strict=True):
             cell.step(policy(cell))
-        one, other = (cell.state()["rng"] for cell in cells)
+        one, other = (cell.state().rng.bit_generator.state for cell in cells)
         assert one == other
         assert (one not in states) == draws
         states.append(one)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agents.files.tree import flatten, unflatten
 from support.replayed import replaying, table
 from support.toy import preset, random_decision, same_rng, toy
 
 from wdmoe_env import Scenario, Simulator
+from wdmoe_env.files.tree import flatten, unflatten
 from wdmoe_env.simulator.state import SimulatorState, arrays_of, from_tree, to_tree
 
 NAMES = ("paper", "mobile", "jetson", "jetson-wifi", "mixed")

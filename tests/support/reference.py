@@ -11,7 +11,7 @@ def reference_step(
 ) -> dict[str, float]:
     """Metrics of one cell's layer, from (J, E) weights and selection, and (U,) bandwidth, true gains and load."""
     chosen = [[e for e, used in enumerate(row) if used] for row in selection]
-    ranked = [sorted(range(len(row)), key=lambda e, row=row: -row[e])[: scenario.model.top_k] for row in weights]
+    ranked = [sorted(range(len(row)), key=[-weight for weight in row].__getitem__)[: scenario.model.top_k] for row in weights]
     even = [scenario.radio.bandwidth_hz / scenario.num_devices] * scenario.num_devices
     ours = _ratios(scenario, weights, chosen, bandwidth, gain_dl, gain_ul, load)
     plain = _ratios(scenario, weights, ranked, even, gain_dl, gain_ul, load)
@@ -63,7 +63,8 @@ def _token_time(scenario: Scenario, band: float, gain_dl: float, gain_ul: float)
 
 def _expert_time(scenario: Scenario, device: int, tokens: int) -> float:
     """One expert on an idle device: linear, or a roofline."""
-    model, compute = scenario.model, scenario.device_groups[device].compute
+    model = scenario.model
+    compute: Any = scenario.device_groups[device].compute
     flops = 6.0 * model.hidden_size * model.intermediate_size + 5.0 * model.intermediate_size
     if compute.kind == "linear":
         return tokens * flops / compute.flops_per_s

@@ -28,7 +28,7 @@ def toy(
     num_devices: int = 3, experts: int = 5, top_k: int = 2, tokens: int = 6, layers: int = 2, **overrides: Any
 ) -> Scenario:
     """Return a tiny cell whose devices host several experts; device 0 is a roofline one."""
-    groups = [{"name": "roof", "compute": ROOFLINE}]
+    groups: list[dict[str, Any]] = [{"name": "roof", "compute": ROOFLINE}]
     if num_devices > 1:
         groups.append({"name": "plain", "count": num_devices - 1, "compute": LINEAR})
     data = {

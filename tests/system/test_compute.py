@@ -1,5 +1,7 @@
 """Computation: the linear and the roofline model by hand, with several experts on a device."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import optimize
@@ -53,7 +55,8 @@ def highest_line(seconds, at):
     """Most that an affine function below `seconds`, without a negative part, can be at `at`: by linear programming."""
     tokens = np.arange(1.0, len(seconds) + 1.0)
     rows = np.stack([np.ones_like(tokens), tokens], axis=1)
-    return -optimize.linprog([-1.0, -at], A_ub=rows, b_ub=seconds, bounds=[(0, None)] * 2).fun
+    found: Any = optimize.linprog([-1.0, -at], A_ub=rows, b_ub=seconds, bounds=[(0, None)] * 2)
+    return -found.fun
 
 
 @pytest.mark.parametrize("at", [1.0, 2.5, 7.0, 12.0])

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from wdmoe_env.scenario import scenario_from
 
 MakeRun = Callable[..., Path]
 SCENARIOS: dict[str, Callable[[], Scenario]] = {
-    **{name: lambda name=name: preset(name) for name in ("paper", "jetson", "mobile", "cell-64")},
+    **{name: partial(preset, name) for name in ("paper", "jetson", "mobile", "cell-64")},
     "toy": lambda: toy(experts=7, top_k=3),
     "toy that uses all experts": lambda: toy(2, experts=2, top_k=2),
 }

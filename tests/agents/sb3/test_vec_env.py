@@ -27,7 +27,7 @@ def actions(env: VecEnv, rng: np.random.Generator) -> Any:
         env.action_space.seed(int(rng.integers(2**31)))
         drawn = [env.action_space.sample() for _ in range(N)]
         return {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
-    return rng.uniform(-1, 1, (N, *env.action_space.shape)).astype(np.float32)
+    return rng.uniform(-1, 1, (N, *(env.action_space.shape or ()))).astype(np.float32)
 
 
 @pytest.mark.parametrize("observation", get_args(ObservationEncoding))

@@ -9,6 +9,7 @@ from support.measured import expert
 
 from wdmoe_env.hardware.boards.catalogue import load_board, roofline
 from wdmoe_env.hardware.boards.expert import expert_seconds
+from wdmoe_env.hardware.latency.measurement import Measurement
 from wdmoe_env.hardware.latency.replay import LatencyDistribution, latency_distribution, latency_sequence
 from wdmoe_env.hardware.latency.spread import LONG_S, points, relative_spread
 from wdmoe_env.hardware.latency.table import read_measurements
@@ -22,7 +23,7 @@ MODES = [
 def recording(trials=60, seed=0, counts=(4, 16, 32)):
     """Single runs at several counts, with a drift."""
     rng = np.random.default_rng(seed)
-    rows = []
+    rows: list[Measurement] = []
     for trial in range(trials):
         for tokens in counts:
             seconds = (0.002 + 1e-4 * tokens) * (1 + 0.3 * trial / trials) * np.exp(0.1 * rng.standard_normal())

@@ -82,7 +82,7 @@ def test_ctrl_c_keeps_complete_rows(tmp_path, monkeypatch):
         return original(expert, x)
 
     monkeypatch.setattr(recorder, "_host_clock", clock)
-    said = []
+    said: list[str] = []
     assert record(plan(), tmp_path / "t.csv", said.append) == 4
     assert said[-1] == "stopped after 4 runs, which are kept"
     assert len(read_measurements(tmp_path / "t.csv")) == 4

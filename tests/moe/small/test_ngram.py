@@ -1,5 +1,6 @@
 from collections import Counter, defaultdict
 from math import log2
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ class Slow:
             before = Counter(gram[1:] for gram in self.grams[length + 1])
             self.grams[length] = before
         self.discounts = [ngram.discounts(np.array(list(grams.values()))) for grams in self.grams]
-        self.after = [defaultdict(list) for _ in self.grams]
+        self.after: list[dict[Any, Any]] = [defaultdict(list) for _ in self.grams]
         for after, grams in zip(self.after, self.grams, strict=True):
             for gram, count in grams.items():
                 after[gram[:-1]].append(count)
