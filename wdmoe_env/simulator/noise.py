@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,8 +10,7 @@ from wdmoe_env.arrays import FloatArray
 from wdmoe_env.scenario import Scenario
 
 
-@dataclass(frozen=True, slots=True)
-class CellNoise:
+class CellNoise(NamedTuple):
     """Unit-normal numbers of a step, by the process that they drive; None where the scenario has no such process.
 
     Attributes:
@@ -27,8 +26,7 @@ class CellNoise:
     csi: FloatArray | None
 
 
-@dataclass(frozen=True, slots=True)
-class CellStart:
+class CellStart(NamedTuple):
     """Random numbers that episodes begin with.
 
     Attributes:
@@ -46,22 +44,16 @@ class CellDraws:
     """What the N cells of a scenario draw: one block of normal numbers a step, of which each process has its rows."""
 
     def __init__(self, scenario: Scenario, num_envs: int) -> None:
-        counts = _rows(scenario)
-        ends = np.cumsum(list(counts.values())).tolist()
-        self._at = {n: slice(end - counts[n], end) for n, end in zip(counts, ends, strict=True) if counts[n]}
-        self._block = num_envs, ends[-1], scenario.num_devices
+        self._at, rows = _rows(scenario)
+        self._block = num_envs, rows, scenario.num_devices
+        self._scatter = num_envs, 2, 2 * scenario.channel.fading.diversity, scenario.num_devices
         self._replays = scenario.radio_replay is not None
 
     def noise(self, rng: np.random.Generator) -> CellNoise:
         """Draw the noise of one step."""
         block = rng.standard_normal(self._block)
-        part: dict[str, FloatArray | None] = {name: block[:, at] for name, at in self._at.items()}
-        if (scatter := part.get("scatter")) is not None:
-            scatter = scatter.reshape(len(block), 2, -1, block.shape[2])
-        shadow, turn, background = (
-            None if (row := part.get(name)) is None else row[:, 0] for name in ("shadow", "turn", "background")
-        )
-        return CellNoise(scatter, shadow, turn, background, part.get("csi"))
+        scatter, shadow, turn, background, csi = [None if at is None else block[:, at] for at in self._at]
+        return CellNoise(None if scatter is None else scatter.reshape(self._scatter), shadow, turn, background, csi)
 
     def start(self, rng: np.random.Generator) -> CellStart:
         """Draw what episodes begin with."""
@@ -71,13 +63,18 @@ class CellDraws:
         return CellStart(uniform, noise, rng.random((2, cells, devices)) if self._replays else None)
 
 
-def _rows(scenario: Scenario) -> dict[str, int]:
-    """Rows of the block that each process uses, in order."""
+def _rows(scenario: Scenario) -> tuple[list[slice | int | None], int]:
+    """Rows of the block that each process of `CellNoise` uses, and how many rows there are."""
     channel = scenario.channel
-    return {
-        "scatter": 4 * channel.fading.diversity * (channel.fading.kind != "none"),
-        "shadow": int(channel.shadowing.std_db > 0),
-        "turn": int(any(group.speed_m_s.high > 0 for group in scenario.device_groups)),
-        "background": int(scenario.load.std > 0),
-        "csi": 2 * (channel.csi_error_db > 0),
-    }
+    rows = 4 * channel.fading.diversity * (channel.fading.kind != "none")
+    at: list[slice | int | None] = [slice(0, rows) if rows else None]
+    single = (
+        channel.shadowing.std_db > 0,
+        any(group.speed_m_s.high > 0 for group in scenario.device_groups),
+        scenario.load.std > 0,
+    )
+    for wanted in single:
+        at.append(rows if wanted else None)
+        rows += wanted
+    csi = 2 * (channel.csi_error_db > 0)
+    return [*at, slice(rows, rows + csi) if csi else None], rows + csi

@@ -70,12 +70,12 @@ class Simulator:
         Raises:
             RuntimeError: `reset` was not called yet. So do all that tell of now.
         """
-        return self._now.cell
+        return freeze(self._now.cell)
 
     @property
     def passes(self) -> NDArray[np.int64]:
-        """(N,) row of the gate bank's forward passes that each environment replays now."""
-        return self._now.passes
+        """(N,) row of the gate bank's forward passes that each environment replays now; read-only."""
+        return freeze(self._now).passes
 
     @property
     def steps(self) -> int:
@@ -108,7 +108,8 @@ class Simulator:
 
     def compute_time(self, tokens_per_expert: FloatArray) -> FloatArray:
         """Seconds that each device computes in this layer: (N, U), from (N, E) token counts."""
-        return self._dynamics.replay.compute_time(self._now.compute, tokens_per_expert, self.cell.load)
+        now = self._now
+        return self._dynamics.replay.compute_time(now.compute, tokens_per_expert, now.cell.load)
 
     def reset(self, seed: int | None = None) -> Observation:
         """Start new episodes in all environments; a seed fully determines them, None goes on from the last state."""
@@ -177,7 +178,8 @@ class Simulator:
         """Plain top-K routing with equal shares, its times, and the true reach: worked out once for each layer."""
         observation, known = self.observation, self._plain
         if known is None or known[0] is not observation:
-            reach = snr_bandwidth(self.cell.gain[:, 0], self.cell.gain[:, 1], self._radio)
+            gain = self._now.cell.gain
+            reach = snr_bandwidth(gain[:, 0], gain[:, 1], self._radio)
             plain = self._plain_routing(observation)
             known = self._plain = observation, (plain, self._times(plain, self._uniform, reach), reach)
         return known[1]
@@ -194,7 +196,7 @@ class Simulator:
 
     def _enter(self, state: SimulatorState) -> Observation:
         """Be in a state from now on, and return what is known in it."""
-        self._state, self._observation = freeze(state), None
+        self._state, self._observation = state, None
         return self.observation
 
     def _look(self, state: SimulatorState) -> Observation:
@@ -219,7 +221,7 @@ class Simulator:
 
         Weights from `show_gates` are no part of it: they are their router's, and the bank's stand again when restored.
         """
-        return with_own_rng(self._now)
+        return with_own_rng(freeze(self._now))
 
     def restore(self, state: SimulatorState) -> Observation:
         """Go on from what `state` returned, in a simulator of the same scenario and size. The state stays as it is.

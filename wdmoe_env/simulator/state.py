@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from wdmoe_env.arrays import ComplexArray, FloatArray
 
 State = TypeVar("State")
+Frozen = TypeVar("Frozen")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +82,7 @@ class ComputeState:
 class SimulatorState:
     """Everything that the future of N cells depends on.
 
-    Its arrays are read-only, and a step puts others in their place, so that a state stays as it is.
+    A step puts other arrays in the place of these, so that a state stays as it is; who asks for one cannot write to it.
 
     Attributes:
         cell: devices, channels and loads.
@@ -100,21 +101,25 @@ class SimulatorState:
     rng: np.random.Generator
 
 
-def arrays_of(state: Any) -> Iterator[NDArray[Any]]:
-    """All arrays of a state."""
-    for name in state.__dataclass_fields__:
-        value = getattr(state, name)
-        if isinstance(value, np.ndarray):
-            yield value
-        elif is_dataclass(value):
-            yield from arrays_of(value)
+def arrays_of(value: Any) -> Iterator[NDArray[Any]]:
+    """All arrays of a state, or of another dataclass."""
+    for name in value.__dataclass_fields__:
+        part = getattr(value, name)
+        if isinstance(part, np.ndarray):
+            yield part
+        elif hasattr(part, "__dataclass_fields__"):
+            yield from arrays_of(part)
 
 
-def freeze(state: State) -> State:
-    """Make a state's arrays read-only, and return it."""
-    for array in arrays_of(state):
-        array.flags.writeable = False
-    return state
+def freeze(value: Frozen) -> Frozen:
+    """Make the arrays of a dataclass read-only, and return it."""
+    for name in value.__dataclass_fields__:  # type: ignore[attr-defined]
+        part = getattr(value, name)
+        if isinstance(part, np.ndarray):
+            part.setflags(write=False)
+        elif hasattr(part, "__dataclass_fields__"):
+            freeze(part)
+    return value
 
 
 def with_own_rng(state: SimulatorState) -> SimulatorState:
