@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,8 +10,7 @@ from wdmoe_env.arrays import FloatArray
 from wdmoe_env.scenario import Scenario
 
 
-@dataclass(frozen=True, slots=True)
-class CellNoise:
+class CellNoise(NamedTuple):
     """Unit-normal numbers of a step, by the process that they drive; None where the scenario has no such process.
 
     Attributes:
@@ -27,8 +26,7 @@ class CellNoise:
     csi: FloatArray | None
 
 
-@dataclass(frozen=True, slots=True)
-class CellStart:
+class CellStart(NamedTuple):
     """Random numbers that episodes begin with.
 
     Attributes:
