@@ -142,6 +142,7 @@ def least_time(cell: Cell, tokens: FloatArray, used: FloatArray, share: FloatArr
 def fill_needs(cell: Cell, latency: float, needs: FloatArray) -> None:
     """Write the table of needs at a latency: of each device, each number of used experts and each number of tokens."""
     each = cell.weights.shape[1]
+    needs[cell.entries - 1] = latency
     for device in range(len(cell.hosted)):
         for used in range(1, cell.hosted[device] + 1):
             start, share = cell.start[device, used], 1.0

@@ -21,6 +21,8 @@ from wdmoe_env.arrays import BoolArray, FloatArray
 FIRST, LATER = 300, 100
 """Steps of the search for prices in the root of a tree, and in each rung and branch after it."""
 SAME = 1.0 - 1e-9
+FAR = 0.98
+"""Part of a latency that a step down a ladder aims at: of many short steps each would need its own prices."""
 UNSURE = 0.02
 """Least x (1 - x) of a mean choice x that is branched on for its own sake."""
 
@@ -118,7 +120,8 @@ def _go_down(
             ladder.filled[rung] = True
         below = ladder.latency[min(rung + 1, last)]
         target = max(least, ratio * below) * SAME
-        mass = ascend(cell, ladder.needs[rung], prices, limits, target, steps, mean)
+        goal = max(least, ratio * min(below, ladder.latency[rung] * FAR)) * SAME
+        mass = ascend(cell, ladder.needs[rung], prices, limits, goal, steps, mean)
         if mass < least * SAME or mass < ratio * ladder.latency[last] * SAME:
             return -1
         if mass >= target:

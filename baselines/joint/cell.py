@@ -25,7 +25,7 @@ class Cell(NamedTuple):
         outage_s: longest seconds of a token in one direction.
         hosted: (U,) experts of each device.
         start: (U, most hosted + 1) where a device's row with so many used experts starts in a table of needs.
-        entries: length of such a table.
+        entries: length of such a table, the last entry of which is the latency that it is of.
     """
 
     weights: FloatArray
@@ -63,5 +63,5 @@ def cells_of(problem: JointProblem) -> Iterator[Cell]:
             outage_s=float(radio.outage_s),
             hosted=hosted,
             start=start,
-            entries=int(sizes.sum()),
+            entries=int(sizes.sum()) + 1,
         )

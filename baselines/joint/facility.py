@@ -115,23 +115,42 @@ def _expert_gain(cell: Cell, expert: int, prices: Prices, limits: Limits, slope:
 @compiled
 def _device_gain(cell: Cell, device: int, needs: FloatArray, prices: Prices, limits: Limits, slope: Prices) -> float:
     place, opening, band = prices.place[device], prices.opening[device], prices.band[0]
-    each = len(prices.token)
     gain = 0.0 if limits.least_used[device] == 0 else -np.inf
     tokens_there, used_there, need_there = 0, 0, 0.0
     for used in range(max(limits.least_used[device], 1), limits.most_used[device] + 1):
-        start = cell.start[device, used] - used
-        first = max(used, limits.least_tokens[device])
-        for tokens in range(first, min(used * each, limits.most_tokens[device]) + 1):
-            needed = needs[start + tokens]
-            if needed == NEVER:
-                break
-            value = place * tokens + opening * used - band * needed
-            if value > gain:
-                gain, tokens_there, used_there, need_there = value, tokens, used, needed
+        row = needs[cell.start[device, used] : cell.start[device, used] + used * (len(prices.token) - 1) + 1]
+        first = max(limits.least_tokens[device] - used, 0)
+        last = min(len(row) - 1, limits.most_tokens[device] - used)
+        if first > last or row[first] == NEVER:
+            continue
+        best = _most(row, first, last, place, band, needs[-1] < cell.outage_s)
+        value = place * (used + best) + opening * used - band * row[best]
+        if value > gain:
+            gain, tokens_there, used_there, need_there = value, used + best, used, row[best]
     slope.place[device] += tokens_there
     slope.opening[device] += used_there
     slope.band[0] -= need_there
     return gain
+
+
+@compiled
+def _most(row: FloatArray, first: int, last: int, place: float, band: float, convex: bool) -> int:
+    """Where in a row of needs `place * index - band * need` is greatest; `convex`: its differences grow."""
+    if convex:
+        while first < last:
+            middle = (first + last) // 2
+            if row[middle + 1] != NEVER and place > band * (row[middle + 1] - row[middle]):
+                first = middle + 1
+            else:
+                last = middle
+        return first
+    best = first
+    for index in range(first + 1, last + 1):
+        if row[index] == NEVER:
+            break
+        if place * (index - best) > band * (row[index] - row[best]):
+            best = index
+    return best
 
 
 @compiled

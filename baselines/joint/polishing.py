@@ -12,17 +12,20 @@ from baselines.joint.rounding import Objective
 from baselines.joint.whole import plan_of, polish
 from wdmoe_env.arrays import BoolArray, FloatArray
 
-SWEEPS: Final = 20
-"""Most improvements of a cell."""
+SWEEPS: Final = (2, 20)
+"""Least and most improvements of a cell."""
+PAIRS: Final = 40_000
+"""Pairs of token and expert that are looked at in all improvements of a cell, about."""
 KICKS, SMALL = 8, 256
 """How often a cell of up to so many pairs of token and expert is disturbed and improved again."""
 
 
 def polished(problem: JointProblem, chosen: BoolArray, least: FloatArray, objective: Objective) -> BoolArray:
     """Improve (N, E, J) selections that keep at least a (N,) gate mass; none becomes worse."""
-    found = np.empty_like(chosen)
+    found, pairs = np.empty_like(chosen), problem.weights[0].size
+    sweeps = int(np.clip(PAIRS // pairs, *SWEEPS))
     for index, cell in enumerate(cells_of(problem)):
         plan = plan_of(cell, chosen[index].astype(np.int8))
-        polish(cell, plan, float(least[index]), objective == "wlr", SWEEPS, KICKS if cell.weights.size <= SMALL else 0)
+        polish(cell, plan, float(least[index]), objective == "wlr", sweeps, KICKS if pairs <= SMALL else 0)
         found[index] = plan.chosen
     return found

@@ -13,9 +13,9 @@ from baselines.joint.facility import Prices, first_prices, no_limits
 from baselines.joint.problem import JointProblem, least_latency
 from wdmoe_env.arrays import FloatArray
 
-FINE: Final = 0.0025
-"""Part of a latency between two rungs of a ladder."""
-MOST_RUNGS: Final = 400
+FINE: Final = 0.25
+"""Distance of two rungs of a ladder, as a part of how close a bound is to come."""
+MOST_RUNGS: Final = 4000
 HALVINGS: Final = 7
 DEPTH: Final = 400
 ROUNDING: Final = 1e-9
@@ -33,7 +33,7 @@ def effort_of(problem: JointProblem, exact: bool) -> Effort:
     if exact:
         return Effort(1e-3, 100_000)
     pairs = problem.weights[0].size
-    return Effort(0.01, 400 if pairs <= 256 else 50 if pairs <= 512 else 0)
+    return Effort(0.01, 400 if pairs <= 256 else 0)
 
 
 def most_ratio(
@@ -50,7 +50,7 @@ def most_ratio(
     """
     fastest, found = least_latency(problem), known.copy()
     for index, cell in enumerate(cells_of(problem)):
-        ladder = _ladder(cell, cell.plain_mass / reached[index], fastest[index] * (1.0 - ROUNDING))
+        ladder = _ladder(cell, cell.plain_mass / reached[index], fastest[index] * (1.0 - ROUNDING), FINE * effort.close)
         prove = _prover(cell, ladder)
 
         def beyond(ratio: float, nodes: int, prove: _Prover = prove, floor: float = float(least[index])) -> bool:
@@ -68,7 +68,7 @@ def least_seconds(
     for index, cell in enumerate(cells_of(problem)):
 
         def beyond(rate: float, nodes: int, cell: Cell = cell, floor: float = float(mass[index])) -> bool:
-            return _prover(cell, _ladder(cell, 1.0 / rate, 1.0 / rate))(0.0, floor, nodes)
+            return _prover(cell, _ladder(cell, 1.0 / rate, 1.0 / rate, 1.0))(0.0, floor, nodes)
 
         found[index] = 1.0 / _closest(beyond, 1.0 / reached[index], 1.0 / max(known[index], 1e-300), effort)
     return np.maximum(found * (1.0 - ROUNDING), known)
@@ -94,9 +94,9 @@ def _closest(beyond: Callable[[float, int], bool], low: float, high: float, effo
     return middle if effort.nodes and beyond(middle, effort.nodes) else high
 
 
-def _ladder(cell: Cell, first: float, last: float) -> Ladder:
+def _ladder(cell: Cell, first: float, last: float, apart: float) -> Ladder:
     """Latencies that fall from the first to the last in equal parts."""
-    count = min(int(np.ceil(np.log(max(first / last, 1.0)) / FINE)) + 1, MOST_RUNGS)
+    count = min(int(np.ceil(np.log(max(first / last, 1.0)) / apart)) + 1, MOST_RUNGS)
     rungs = np.geomspace(first, last, count) if count > 1 else np.array([first])
     return Ladder(rungs, np.empty((count, cell.entries)), np.zeros(count, dtype=np.bool_))
 
@@ -106,7 +106,8 @@ def _prover(cell: Cell, ladder: Ladder) -> _Prover:
     prices, found = first_prices(cell), np.zeros(cell.weights.shape)
 
     def prove(ratio: float, least: float, nodes: int) -> bool:
-        start = Prices(*(values.copy() for values in prices))
+        # A search without branches leaves its prices to the next one.
+        start = prices if nodes == 0 else Prices(*(values.copy() for values in prices))
         return bool(shut_all(cell, ladder, ratio, least, start, no_limits(cell), _stack(cell, nodes), nodes, found))
 
     return prove

@@ -290,9 +290,10 @@ def _change(cell: Cell, plan: Plan, token: int, leaves: int, enters: int, change
 
 
 @compiled
-def _shut(cell: Cell, plan: Plan, expert: int, premium: float, changes: FloatArray) -> None:
-    """Send all tokens of an expert to where they gain most, or nowhere."""
-    worth = plan.sums[2] / plan.sums[1]
+def _shut(cell: Cell, plan: Plan, expert: int, premium: float, changes: FloatArray) -> float:
+    """Send all tokens of an expert to where they gain most, or nowhere; return by how much needs change, about."""
+    worth, source = plan.sums[2] / plan.sums[1], cell.host[expert]
+    band = 0.0
     for token in range(len(plan.places)):
         if not plan.chosen[expert, token]:
             continue
@@ -308,13 +309,18 @@ def _shut(cell: Cell, plan: Plan, expert: int, premium: float, changes: FloatArr
             if score > best:
                 best, to = score, other
         if best > -np.inf:
+            band += changes[source, 0, 0 if plan.filled[expert] == 1 else 1]
+            if to != NONE:
+                band += changes[cell.host[to], 2, 2 if plan.filled[to] == 0 else 1]
             _change(cell, plan, token, expert, to, changes)
+    return band
 
 
 @compiled
-def _open(cell: Cell, plan: Plan, expert: int, premium: float, changes: FloatArray) -> None:
-    """Take an expert on for all tokens that gain by it, once it is open."""
+def _open(cell: Cell, plan: Plan, expert: int, premium: float, changes: FloatArray) -> float:
+    """Take an expert on for all tokens that gain by it, once it is open; return by how much needs change, about."""
     worth, device = plan.sums[2] / plan.sums[1], cell.host[expert]
+    band = 0.0
     for token in range(len(plan.places)):
         if plan.chosen[expert, token] or cell.weights[expert, token] < CANDIDATE:
             continue
@@ -330,7 +336,11 @@ def _open(cell: Cell, plan: Plan, expert: int, premium: float, changes: FloatArr
                 if score > best:
                     best, out = score, other
         if best > 0.0:
+            band += changes[device, 2, 2 if plan.filled[expert] == 0 else 1]
+            if out != NONE:
+                band += changes[cell.host[out], 0, 0 if plan.filled[out] == 1 else 1]
             _change(cell, plan, token, out, expert, changes)
+    return band
 
 
 @compiled
@@ -344,13 +354,14 @@ def _expert_moves(cell: Cell, plan: Plan, least: float, ratio: bool, premiums: F
         for premium in premiums:
             changes[:] = fresh
             if before.filled[expert] > 0:
-                _shut(cell, plan, expert, premium, changes)
+                band = _shut(cell, plan, expert, premium, changes)
             else:
-                _open(cell, plan, expert, premium, changes)
+                band = _open(cell, plan, expert, premium, changes)
             if plan.sums[0] == before.sums[0]:
                 continue
-            after = -np.inf
-            if _fill(cell, plan, least, changes):
+            after, latency = -np.inf, max(plan.sums[1] + band * plan.sums[2], 0.2 * plan.sums[1])
+            # Even if the mass that is lacking cost nothing: is it better?
+            if _value(max(plan.sums[0], least), latency, least, ratio) > value and _fill(cell, plan, least, changes):
                 time_plan(cell, plan)
                 after = _value(plan.sums[0], plan.sums[1], least, ratio)
             if after > value + abs(value) * (BETTER - 1.0):
