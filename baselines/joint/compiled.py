@@ -15,8 +15,19 @@ from numba import njit
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-FILES: Final = ("band.py", "branch.py", "cell.py", "compiled.py", "facility.py", "whole.py")
-SOURCES: Final = hashlib.sha256(b"".join((Path(__file__).parent / name).read_bytes() for name in FILES)).hexdigest()
+FILES: Final = (
+    "band.py",
+    "branch.py",
+    "cell.py",
+    "compiled.py",
+    "facility.py",
+    "plan.py",
+    "token_moves.py",
+    "whole.py",
+)
+SOURCES: Final = hashlib.sha256(
+    b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in NAMES)
+).hexdigest()
 
 
 def compiled(function: Function) -> Function:

@@ -7,16 +7,17 @@ from typing import Final
 import numpy as np
 
 from baselines.joint.cell import cells_of
+from baselines.joint.plan import plan_of
 from baselines.joint.problem import JointProblem
 from baselines.joint.rounding import Objective
-from baselines.joint.whole import plan_of, polish
+from baselines.joint.whole import polish
 from wdmoe_env.arrays import BoolArray, FloatArray
 
 SWEEPS: Final = (2, 20)
 """Least and most improvements of a cell."""
-PAIRS: Final = 40_000
+PAIRS: Final = 16_000
 """Pairs of token and expert that are looked at in all improvements of a cell, about."""
-KICKS, SMALL = 8, 256
+KICKS, SMALL = 3, 256
 """How often a cell of up to so many pairs of token and expert is disturbed and improved again."""
 
 
