@@ -20,12 +20,14 @@ from itertools import pairwise
 import numpy as np
 
 from baselines.joint.prices import find_prices, free_mass, proved_latency
-from baselines.joint.problem import JointProblem, joint_problem, least_fixed, least_latency
+from baselines.joint.problem import JointProblem, few_tokens, joint_problem, least_fixed, least_latency
+from baselines.joint.rounding import Objective, exact_latency
+from baselines.price import Price
 from wdmoe_env import allocation
 from wdmoe_env.arrays import FloatArray
 from wdmoe_env.interface import Observation, plain_sums
 from wdmoe_env.scenario import Scenario
-from wdmoe_env.system import metrics
+from wdmoe_env.system import metrics, selection
 from wdmoe_env.system.compute import compute_time
 from wdmoe_env.system.latency import snr_bandwidth
 from wdmoe_env.system.layer import layer_times
@@ -48,20 +50,23 @@ class Frontier:
 
     Attributes:
         mass: (N, P) retained gate mass, rising.
-        latency: (N, P) seconds; below 0 where nothing is proved.
+        latency: (N, P) seconds, no less than any decision takes.
     """
 
     mass: FloatArray
     latency: FloatArray
 
 
-def latency_bound(observation: Observation, scenario: Scenario, retained_mass: float | FloatArray) -> FloatArray:
+def latency_bound(
+    observation: Observation, scenario: Scenario, retained_mass: float | FloatArray, exact: bool = False
+) -> FloatArray:
     """Return a proven lower bound on the layer's latency over all decisions that keep the mass: (N,) seconds.
 
     Args:
         observation: N cells.
         scenario: what is simulated.
         retained_mass: what is kept of plain top-K routing's gate mass, 0 to 1: one number, or (N,).
+        exact: branch until the bound is within 0.1 % of what `price` reaches, if that many branches suffice.
 
     Raises:
         ValueError: a retained mass is not within 0 to 1.
@@ -70,7 +75,13 @@ def latency_bound(observation: Observation, scenario: Scenario, retained_mass: f
     mass = _checked(retained_mass) * problem.plain_mass
     fixed_s = least_fixed(problem, mass)
     prices = find_prices(problem, mass, mass, fixed_s, STEPS)
-    return np.maximum(proved_latency(problem, fixed_s, prices, mass), least_latency(problem))
+    proved = np.maximum(proved_latency(problem, fixed_s, prices, mass), least_latency(problem))
+    if not (exact or few_tokens(problem)):
+        return proved
+    from baselines.joint import strong  # compiles: only where it is needed
+
+    reached = _reached(observation, scenario, _checked(retained_mass), "latency")[1]
+    return strong.least_seconds(problem, reached, proved, mass, strong.effort_of(problem, exact))
 
 
 def frontier(observation: Observation, scenario: Scenario, retained_mass: Sequence[float]) -> Frontier:
@@ -103,14 +114,43 @@ def frontier(observation: Observation, scenario: Scenario, retained_mass: Sequen
     for left, right in pairwise(range(len(grid))):
         points += _higher_of((grid[left], grid[right]), chord(left, left, right), chord(right, left, right))
     mass, latency = (np.stack(values, axis=1) for values in zip(*points, strict=True))
-    return Frontier(mass, latency)
+    return _raised(Frontier(mass, latency), least_latency(problem))
 
 
-def wlr_bound(observation: Observation, scenario: Scenario) -> FloatArray:
-    """Return a proven upper bound on block WLR over all decisions that keep the scenario's mass floor: (N,) 1/s."""
+def wlr_bound(
+    observation: Observation, scenario: Scenario, line: Frontier | None = None, exact: bool = False
+) -> FloatArray:
+    """Return a proven upper bound on block WLR over all decisions that keep the scenario's mass floor: (N,) 1/s.
+
+    Args:
+        observation: N cells.
+        scenario: what is simulated.
+        line: the frontier of these cells from the floor on, if it is known already.
+        exact: branch until the bound is within 0.1 % of what `price` reaches, if that many branches suffice.
+    """
     floor = scenario.reward.mass_floor
-    line = frontier(observation, scenario, np.unique([floor, *_above(floor)]).tolist())
-    return _ratios(joint_problem(observation, scenario), line).max(axis=1)
+    line = frontier(observation, scenario, np.unique([floor, *_above(floor)]).tolist()) if line is None else line
+    problem = joint_problem(observation, scenario)
+    known = np.where(line.mass >= floor - SLACK, _ratios(problem, line), 0.0).max(axis=1)
+    if not (exact or few_tokens(problem)):
+        return known
+    from baselines.joint import strong  # compiles: only where it is needed
+
+    mass, latency = _reached(observation, scenario, floor, "wlr")
+    least = (floor - SLACK) * problem.plain_mass
+    return strong.most_ratio(problem, mass / latency, known, least, strong.effort_of(problem, exact))
+
+
+def _reached(
+    observation: Observation, scenario: Scenario, floor: float | FloatArray, objective: Objective
+) -> tuple[FloatArray, FloatArray]:
+    """Gate mass and seconds (N,) that `price` reaches: where the search for the best bound starts."""
+    policy = Price(objective=objective)
+    policy.reset(scenario, len(observation.layer))
+    problem, decided = joint_problem(observation, scenario), policy.solve(observation, floor).decision.selection
+    chosen = selection.by_expert(decided)
+    mass = (problem.weights * chosen).sum(axis=(1, 2), dtype=np.float64)
+    return mass, exact_latency(problem, chosen.sum(axis=2, dtype=np.float64))
 
 
 def reward_bound(
@@ -118,6 +158,7 @@ def reward_bound(
     scenario: Scenario,
     line: Frontier | None = None,
     reference: FloatArray | None = None,
+    above: FloatArray | None = None,
 ) -> FloatArray:
     """Return a proven upper bound on a step's reward over all decisions, those below the mass floor included: (N,).
 
@@ -127,6 +168,7 @@ def reward_bound(
         line: the frontier of these cells at `reward_grid(scenario)` or more, if it is known already.
         reference: (N,) block WLR of plain top-K that the reward is relative to, `Simulator.reference()`. By default
             what follows from the observation; required where devices are measured.
+        above: (N,) `wlr_bound` of these cells, if it is known already.
 
     Raises:
         ValueError: the scenario rewards another ratio than block WLR, for which nothing is proved; or there is no
@@ -137,6 +179,9 @@ def reward_bound(
         raise ValueError(f"reward.metric is {setting.metric!r}: a bound on the reward is known for 'wlr' alone")
     line = frontier(observation, scenario, reward_grid(scenario)) if line is None else line
     ratio = _ratios(joint_problem(observation, scenario), line)
+    if few_tokens(joint_problem(observation, scenario)):
+        above = wlr_bound(observation, scenario, line) if above is None else above
+        ratio = np.where(line.mass > setting.mass_floor - 0.5 * SLACK, np.minimum(ratio, above[:, None]), ratio)
     if setting.normalize == "top-k":
         ratio = ratio / (plain_wlr(observation, scenario) if reference is None else reference)[:, None]
     shortfall = np.maximum(setting.mass_floor - SLACK - line.mass, 0.0)
@@ -181,6 +226,21 @@ def _ratios(problem: JointProblem, line: Frontier) -> FloatArray:
     before = np.concatenate([line.latency[:, :1], line.latency[:, :-1]], axis=1)
     latency = np.where(before < least, least, np.maximum(line.latency, least))
     return line.mass * problem.plain_mass[:, None] / latency
+
+
+def _raised(line: Frontier, least: FloatArray) -> Frontier:
+    """The higher of a frontier and the (N,) seconds that any decision takes, with a point where they cross."""
+    if (line.latency >= least[:, None]).all():
+        return line
+    points = [(line.mass[:, 0], np.maximum(line.latency[:, 0], least))]
+    for left, right in pairwise(range(line.mass.shape[1])):
+        (start, low), (end, high) = ((line.mass[:, at], line.latency[:, at]) for at in (left, right))
+        part = np.clip((least - low) / np.where(high == low, 1.0, high - low), 0.0, 1.0)
+        points += [
+            (start + part * (end - start), np.maximum(low + part * (high - low), least)),
+            (end, np.maximum(high, least)),
+        ]
+    return Frontier(*(np.stack(values, axis=1) for values in zip(*points, strict=True)))
 
 
 def _higher_of(

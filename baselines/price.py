@@ -1,4 +1,8 @@
-"""The joint optimum by prices: expert selection and bandwidth decided together, within a fraction of a percent."""
+"""The joint optimum by prices: expert selection and bandwidth decided together, within a fraction of a percent.
+
+Where a device has few tokens, or several experts that each cost time once they are used, prices alone do not tell which
+of them to open; there a local search over whole experts follows (`baselines.joint.whole`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from baselines.joint.prices import find_prices
-from baselines.joint.problem import joint_problem
+from baselines.joint.problem import few_tokens, joint_problem
 from baselines.joint.rounding import Objective, improve, round_prices
 from baselines.policy import Baseline, check_choice, check_range, check_whole
 from wdmoe_env import allocation
@@ -39,7 +43,7 @@ class Price(Baseline):
         objective: `wlr`: most block WLR above the floor. `latency`: least latency at the floor.
         candidates: `all`: tokens may be re-routed. `top-k`: experts may only be dropped from plain top-K routing.
         steps: points that the search for prices tries.
-        rounds: how often the rounded selection is improved.
+        rounds: how often the rounded selection is improved; 0 also leaves out the search over whole experts.
     """
 
     name = "price"
@@ -64,20 +68,22 @@ class Price(Baseline):
     def decide(self, observation: Observation) -> Decision:
         return self.solve(observation).decision
 
-    def solve(self, observation: Observation) -> Solution:
-        """The decision, and the prices that led to it."""
-        price, chosen = self._priced(observation)
+    def solve(self, observation: Observation, mass_floor: float | FloatArray | None = None) -> Solution:
+        """The decision, and the prices that led to it; with a mass floor of its own, one number or (N,), if given."""
+        price, chosen = self._priced(observation, mass_floor)
         return Solution(price, Decision(chosen, allocation.allocate_for(chosen, observation, self.scenario)))
 
     def select(self, observation: Observation) -> BoolArray:
         """The (N, J, E) selection alone."""
         return self._priced(observation)[1]
 
-    def _priced(self, observation: Observation) -> tuple[FloatArray, BoolArray]:
+    def _priced(
+        self, observation: Observation, mass_floor: float | FloatArray | None = None
+    ) -> tuple[FloatArray, BoolArray]:
         """The (N, U) prices and the (N, J, E) selection."""
         problem = joint_problem(observation, self.scenario, self.candidates)
-        floor = self.scenario.reward.mass_floor if self.mass_floor is None else self.mass_floor
-        least = floor * problem.plain_mass
+        own = self.scenario.reward.mass_floor if self.mass_floor is None else self.mass_floor
+        least = (own if mass_floor is None else mass_floor) * problem.plain_mass
         most = problem.plain_mass if self.objective == "wlr" else least
         price = find_prices(problem, least, most, problem.fixed_s, self.steps).price
         decided = round_prices(problem, price, least)
@@ -88,4 +94,8 @@ class Price(Baseline):
         short = decided.mass < least * (1.0 - 1e-7)
         if short.any():  # plain routing always keeps enough
             chosen[short] = selection.by_expert(plain_routing(observation, self.scenario.model.top_k))[short]
+        if self.rounds and few_tokens(problem):
+            from baselines.joint.polishing import polished  # compiles: only where it is needed
+
+            chosen = polished(problem, chosen, least, self.objective)
         return price, chosen.swapaxes(1, 2)

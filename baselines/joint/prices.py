@@ -15,7 +15,8 @@ that do not lower the bound on the mass are taken back and damped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -91,91 +92,139 @@ def find_prices(problem: JointProblem, least: FloatArray, most: FloatArray, fixe
     kind = problem.weights.dtype.type
     temperature = np.full((len(least), 1), SMOOTH, dtype=kind)
     cooling, damping = kind((SHARP / SMOOTH) ** (1.0 / max(steps - 1, 1))), np.full(len(least), LEAST_DAMPING)
-    best = _first_point(problem, least, fixed_s)
-    best.linearise(problem, least, most, fixed_s, temperature)
+    best = _linearised(problem, _first_point(problem, least, fixed_s), least, most, fixed_s, temperature)
     for _ in range(steps - 1):
-        point = best.moved(problem, fixed_s, damping)
-        point.linearise(problem, least, most, fixed_s, temperature)
+        point = _linearised(problem, _moved(problem, best, fixed_s, damping), least, most, fixed_s, temperature)
         worse = point.value > best.next_value + TOLERATED * problem.plain_mass
         damping = np.where(worse, np.maximum(damping * MORE, DAMPED), damping * LESS)
         temperature = np.where(worse[:, None], temperature, np.maximum(temperature * cooling, kind(SHARP)))
-        point.take_back(worse, best)
-        best = point
-    return Prices(best.price, best.bandwidth, best.latency)
+        best = _chosen(worse, best, point)
+    return Prices(best.point.price, best.point.bandwidth, best.latency)
 
 
+@dataclass(frozen=True, slots=True)
 class _Point:
-    """A point of the search, and the linear system that leads on from it: arrays over N cells."""
+    """A point of the search: arrays over N cells.
 
-    ROWS = ("bandwidth", "scale", "latency", "mass", "price", "play", "excess", "matrix", "next_value")
+    Attributes:
+        bandwidth: (N, U) Hz.
+        scale: (N,) common scale of the prices.
+        latency, mass: (N,) seconds and gate mass that were known when the point was chosen.
+        rate: token rates at the bandwidth.
+        price: (N, U) that go with bandwidth, scale and latency.
+    """
 
-    def __init__(
-        self,
-        problem: JointProblem,
-        bandwidth: FloatArray,
-        scale: FloatArray,
-        latency: FloatArray,
-        mass: FloatArray,
-        fixed_s: FloatArray,
-    ) -> None:
-        self.bandwidth, self.scale, self.latency, self.mass = bandwidth, scale, latency, mass
-        self.rate = problem.links.token_rate(bandwidth)
-        self.price = np.minimum(scale[:, None] / (_share(fixed_s, latency) * self.rate.slope), HIGHEST)
+    bandwidth: FloatArray
+    scale: FloatArray
+    latency: FloatArray
+    mass: FloatArray
+    rate: TokenRate
+    price: FloatArray
 
-    def linearise(
-        self,
-        problem: JointProblem,
-        least: FloatArray,
-        most: FloatArray,
-        fixed_s: FloatArray,
-        temperature: GateArray,
-    ) -> None:
-        """Find the bound on the mass here, the latency that it proves, and the system for the next step."""
-        demand = smooth_demand(net_weights(problem, self.price, temperature.dtype.type), problem.top_k, temperature)
-        tokens = problem.compute.per_device(demand.shares.sum(axis=2, dtype=np.float64))
-        self.value = demand.surplus + self._worth(fixed_s)
-        needed = self.mass - demand.surplus
-        proved = _break_even(self.price, self.bandwidth, self.rate, fixed_s, needed, problem.links.band)
-        self.latency = np.clip(proved, 0.5 * self.latency, 2.0 * self.latency)
+
+@dataclass(frozen=True, slots=True)
+class _Linear:
+    """What is known at a point, and the linear system that leads on from it.
+
+    Attributes:
+        point: where.
+        value: (N,) bound on the mass there, at the latency that was known before.
+        latency, mass: (N,) seconds that the point proves, and the gate mass that is wanted now.
+        next_value: (N,) bound on the mass at that latency, which the next point should lower.
+        excess: (N, U) what tokens ask for beyond what is served, in money.
+        matrix: (N, U, U) minus the derivative of the excess by the logarithms of prices.
+    """
+
+    point: _Point
+    value: FloatArray
+    latency: FloatArray
+    mass: FloatArray
+    next_value: FloatArray
+    excess: FloatArray
+    matrix: FloatArray
+
+
+def _point(
+    problem: JointProblem,
+    bandwidth: FloatArray,
+    scale: FloatArray,
+    latency: FloatArray,
+    mass: FloatArray,
+    fixed_s: FloatArray,
+) -> _Point:
+    rate = problem.links.token_rate(bandwidth)
+    price = np.minimum(scale[:, None] / (_share(fixed_s, latency) * rate.slope), HIGHEST)
+    return _Point(bandwidth, scale, latency, mass, rate, price)
+
+
+def _linearised(
+    problem: JointProblem,
+    point: _Point,
+    least: FloatArray,
+    most: FloatArray,
+    fixed_s: FloatArray,
+    temperature: GateArray,
+) -> _Linear:
+    """Find the bound on the mass at a point, the latency that it proves, and the system for the next step."""
+    demand = smooth_demand(net_weights(problem, point.price, temperature.dtype.type), problem.top_k, temperature)
+    tokens = problem.compute.per_device(demand.shares.sum(axis=2, dtype=np.float64))
+    needed = point.mass - demand.surplus
+    proved = _break_even(point.price, point.bandwidth, point.rate, fixed_s, needed, problem.links.band)
+    latency = np.clip(proved, 0.5 * point.latency, 2.0 * point.latency)
+    served = latency[:, None] * _share(fixed_s, latency) * point.rate.rate
+    return _Linear(
+        point=point,
+        value=demand.surplus + _worth(point, point.latency, fixed_s),
+        latency=latency,
         # Mass over latency is greatest where latency times the derivative of mass by latency is the mass.
-        self.mass = np.clip(self.latency * (self.price * self.rate.rate).sum(axis=-1), least, most)
-        self.next_value = demand.surplus + self._worth(fixed_s)
-        served = self.latency[:, None] * _share(fixed_s, self.latency) * self.rate.rate
-        self.play, self.excess = self.rate.play, self.price * (tokens - served)
-        self.matrix = self._matrix(problem.compute.between_devices(response(demand, temperature)))
+        mass=np.clip(latency * (point.price * point.rate.rate).sum(axis=-1), least, most),
+        next_value=demand.surplus + _worth(point, latency, fixed_s),
+        excess=point.price * (tokens - served),
+        matrix=_matrix(point, latency, problem.compute.between_devices(response(demand, temperature))),
+    )
 
-    def _worth(self, fixed_s: FloatArray) -> FloatArray:
-        """(N,) what the devices earn with all that they can serve within the latency."""
-        return self.latency * (self.price * _share(fixed_s, self.latency) * self.rate.rate).sum(axis=-1)
 
-    def _matrix(self, response: FloatArray) -> FloatArray:
-        """Derivative of minus `excess` by the logarithms of prices, (N, U, U): of the demand, and of the best split."""
-        play, weight = self.play, self.scale * self.latency
-        matrix = self.price[:, :, None] * self.price[:, None, :] * response
-        matrix -= (weight / play.sum(axis=-1))[:, None, None] * (play[:, :, None] * play[:, None, :])
-        # The ridge settles the common scale where no token responds to it.
-        _diagonal(matrix)[:] += (1.0 + RIDGE) * weight[:, None] * play
-        return matrix
+def _worth(point: _Point, latency: FloatArray, fixed_s: FloatArray) -> FloatArray:
+    """(N,) what the devices earn with all that they can serve within (N,) seconds."""
+    return latency * (point.price * _share(fixed_s, latency) * point.rate.rate).sum(axis=-1)
 
-    def take_back(self, rows: BoolArray, before: _Point) -> None:
-        """Return to an earlier point in some cells."""
-        for name in self.ROWS if rows.any() else ():
-            here, there = getattr(self, name), getattr(before, name)
-            setattr(self, name, np.where(rows.reshape(-1, *[1] * (here.ndim - 1)), there, here))
 
-    def moved(self, problem: JointProblem, fixed_s: FloatArray, damping: FloatArray) -> _Point:
-        """Take a Newton step; the logarithms of the split move as far as the prices ask them to."""
-        matrix, play = self.matrix.copy(), self.play
-        diagonal = _diagonal(matrix)
-        diagonal[:] += np.maximum(damping, RIDGE)[:, None] * diagonal
-        rise = np.linalg.solve(matrix, self.excess[:, :, None])[:, :, 0]
-        rise = np.clip(rise, -MAX_PRICE_STEP, MAX_PRICE_STEP)
-        common = (play * rise).sum(axis=-1, keepdims=True) / play.sum(axis=-1, keepdims=True)
-        step = np.clip(play / self.bandwidth * (rise - common), -MAX_SPLIT_STEP, MAX_SPLIT_STEP)
-        bandwidth = np.maximum(self.bandwidth * np.exp(step), LEAST_BAND * problem.links.band)
-        bandwidth *= problem.links.band / bandwidth.sum(axis=-1, keepdims=True)
-        scale = self.scale * np.exp(common[:, 0])
-        return _Point(problem, bandwidth, scale, self.latency, self.mass, fixed_s)
+def _matrix(point: _Point, latency: FloatArray, response: FloatArray) -> FloatArray:
+    """Derivative of minus the excess by the logarithms of prices, (N, U, U): of the demand, and of the best split."""
+    play, weight = point.rate.play, point.scale * latency
+    matrix = point.price[:, :, None] * point.price[:, None, :] * response
+    matrix -= (weight / play.sum(axis=-1))[:, None, None] * (play[:, :, None] * play[:, None, :])
+    # The ridge settles the common scale where no token responds to it.
+    _diagonal(matrix)[:] += (1.0 + RIDGE) * weight[:, None] * play
+    return matrix
+
+
+def _chosen(rows: BoolArray, before: _Linear, after: _Linear) -> _Linear:
+    """The earlier point in some cells, with all that is known there, and the later one in the others."""
+    return _either(rows, before, after) if rows.any() else after
+
+
+def _either(rows: BoolArray, one: Any, other: Any) -> Any:
+    """Arrays of one in the rows, and of the other elsewhere, through all fields."""
+    if isinstance(one, np.ndarray):
+        return np.where(rows.reshape(-1, *[1] * (one.ndim - 1)), one, other)
+    names = one._fields if isinstance(one, TokenRate) else [field.name for field in fields(one)]
+    return type(one)(*(_either(rows, getattr(one, name), getattr(other, name)) for name in names))
+
+
+def _moved(problem: JointProblem, known: _Linear, fixed_s: FloatArray, damping: FloatArray) -> _Point:
+    """Take a Newton step; the logarithms of the split move as far as the prices ask them to."""
+    point, matrix, play = known.point, known.matrix.copy(), known.point.rate.play
+    diagonal = _diagonal(matrix)
+    diagonal[:] += np.maximum(damping, RIDGE)[:, None] * diagonal
+    rise = np.linalg.solve(matrix, known.excess[:, :, None])[:, :, 0]
+    rise = np.clip(rise, -MAX_PRICE_STEP, MAX_PRICE_STEP)
+    common = (play * rise).sum(axis=-1, keepdims=True) / play.sum(axis=-1, keepdims=True)
+    step = np.clip(play / point.bandwidth * (rise - common), -MAX_SPLIT_STEP, MAX_SPLIT_STEP)
+    bandwidth = np.maximum(point.bandwidth * np.exp(step), LEAST_BAND * problem.links.band)
+    bandwidth *= problem.links.band / bandwidth.sum(axis=-1, keepdims=True)
+    scale = point.scale * np.exp(common[:, 0])
+    return _point(problem, bandwidth, scale, known.latency, known.mass, fixed_s)
 
 
 def _first_point(problem: JointProblem, mass: FloatArray, fixed_s: FloatArray) -> _Point:
@@ -189,7 +238,7 @@ def _first_point(problem: JointProblem, mass: FloatArray, fixed_s: FloatArray) -
     proved = _break_even(price, bandwidth, rate, fixed_s, mass - surplus, band)
     latency = np.clip(proved, 0.7 * even, even)
     scale = FIRST_PRICE / (1.0 / (_share(fixed_s, latency) * rate.slope)).mean(axis=-1)
-    return _Point(problem, bandwidth, scale, latency, mass, fixed_s)
+    return _point(problem, bandwidth, scale, latency, mass, fixed_s)
 
 
 def _break_even(

@@ -18,6 +18,8 @@ from wdmoe_env.system.selection import Candidates
 
 BANNED = -4.0
 """Stands for the gate weight of an expert that a token may not use: below any weight less any price."""
+FEW = 16
+"""Tokens of a device, at K experts a token, below which their being whole matters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,15 @@ def least_latency(problem: JointProblem) -> FloatArray:
     """Seconds (N,) that any layer takes: those of one token on the best device, with the whole band for itself."""
     whole = np.full_like(problem.fixed_s, problem.links.band)
     return (1.0 / problem.links.token_rate(whole).rate + problem.fixed_s).min(axis=-1)
+
+
+def few_tokens(problem: JointProblem) -> bool:
+    """Whether whole tokens and whole experts matter, so that one price a device does not settle the decision.
+
+    That is where a device has few tokens, or an expert that is used costs its device time and has others beside it.
+    """
+    tokens, devices = problem.weights.shape[2] * problem.top_k, problem.fixed_s.shape[1]
+    return tokens < FEW * devices or (problem.compute.has_fixed and not problem.compute.one_to_one)
 
 
 def least_fixed(problem: JointProblem, mass: FloatArray) -> FloatArray:

@@ -26,7 +26,8 @@ class Certified:
 
     Attributes:
         steps: how many were sampled.
-        reward: most reward of a step.
+        reward: most reward of a step, the mass floor broken or not.
+        reward_above_floor: most reward of a step that keeps the mass floor.
         latency_at_floor_ms: least milliseconds of a forward pass that keeps the scenario's mass floor in every layer.
         mass: (Q,) mean retained mass.
         latency_ms: (Q,) least mean milliseconds of a forward pass, where layers may keep different masses.
@@ -37,6 +38,7 @@ class Certified:
 
     steps: int
     reward: Estimate
+    reward_above_floor: Estimate
     latency_at_floor_ms: Estimate
     mass: FloatArray
     latency_ms: FloatArray
@@ -50,6 +52,7 @@ class Certified:
         return {
             "steps": self.steps,
             "reward": self.reward.as_dict(),
+            "reward_above_floor": self.reward_above_floor.as_dict(),
             "latency_at_floor_ms": self.latency_at_floor_ms.as_dict(),
             "frontier": {"retained_mass": mass[shown].tolist(), "latency_ms": latency[shown].tolist()},
             "states": "shared" if self.shared else "per policy",
@@ -76,6 +79,7 @@ def certify(scenario: Scenario, judged: Sequence[Judged]) -> Certified:
     return Certified(
         steps=len(first.share),
         reward=estimate([first.bounds.reward], clusters=first.clusters),
+        reward_above_floor=estimate([first.bounds.above], clusters=first.clusters),
         latency_at_floor_ms=min(at_floor, key=lambda one: one.mean),
         mass=mass,
         latency_ms=np.min(curves, axis=0),

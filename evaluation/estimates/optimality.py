@@ -27,11 +27,14 @@ class StepBounds:
     """What is proved about S steps.
 
     Attributes:
-        reward: (S,) the most that any decision brings.
+        reward: (S,) the most that any decision brings, those below the mass floor included.
+        above: (S,) the most that any decision brings which keeps the mass floor: the ruler, as no bonus for breaking
+            the floor stretches it.
         line: least latency in seconds against retained mass, in each step.
     """
 
     reward: FloatArray
+    above: FloatArray
     line: bound.Frontier
 
     def least_latency(self, mass: float | FloatArray) -> FloatArray:
@@ -105,8 +108,9 @@ class Judge:
             parts.append(_prove(some, steps.reference[rows], self.scenario))
             for _ in some.layer:
                 tick()
-        mass, latency = (np.concatenate([getattr(part.line, name) for part in parts]) for name in ("mass", "latency"))
-        found = StepBounds(np.concatenate([part.reward for part in parts]), bound.Frontier(mass, latency))
+        mass, latency = (_stacked([getattr(part.line, name) for part in parts]) for name in ("mass", "latency"))
+        reward, above = (np.concatenate([getattr(part, name) for part in parts]) for name in ("reward", "above"))
+        found = StepBounds(reward, above, bound.Frontier(mass, latency))
         self.known.append((cells, found))
         return found
 
@@ -133,7 +137,15 @@ def _prove(cells: Observation, reference: FloatArray, scenario: Scenario) -> Ste
     floor = scenario.reward.mass_floor
     masses = np.unique([*bound.reward_grid(scenario), floor + ABOVE * (1.0 - floor)])
     line = bound.frontier(cells, scenario, masses.tolist())
-    return StepBounds(bound.reward_bound(cells, scenario, line, reference), line)
+    ratio = bound.wlr_bound(cells, scenario, line)
+    above = ratio / reference if scenario.reward.normalize == "top-k" else ratio
+    return StepBounds(bound.reward_bound(cells, scenario, line, reference, ratio), above, line)
+
+
+def _stacked(rows: list[FloatArray]) -> FloatArray:
+    """All rows below each other; those of a batch with fewer points end with their last one again."""
+    points = max(values.shape[1] for values in rows)
+    return np.concatenate([np.pad(values, ((0, 0), (0, points - values.shape[1])), mode="edge") for values in rows])
 
 
 def _alike(one: Observation, other: Observation) -> bool:

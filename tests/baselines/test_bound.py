@@ -122,8 +122,8 @@ def test_frontier_rises_and_agrees_with_the_bound():
     on_grid = []
     for mass in grid:
         alone = bound.latency_bound(cells.observation, cells.scenario, mass)
-        at = [np.interp(mass, *row) for row in zip(line.mass, line.latency, strict=True)]
-        np.testing.assert_allclose(at, alone, rtol=2e-3)
+        at = np.array([np.interp(mass, *row) for row in zip(line.mass, line.latency, strict=True)])
+        assert (alone >= at * (1.0 - 2e-3)).all()  # more is proved of whole tokens at a single mass
         on_grid.append(at)
     assert (np.diff(on_grid, axis=0) > 0.0).all()
 
@@ -131,9 +131,9 @@ def test_frontier_rises_and_agrees_with_the_bound():
 @pytest.mark.parametrize(
     ("tokens", "devices", "top_k", "mass"), [(16, 4, 2, 0.95), (24, 6, 2, 0.95), (20, 5, 3, 0.9), (20, 5, 2, 0.8)]
 )
-def test_bound_is_the_relaxed_optimum(tokens, devices, top_k, mass):
+def test_frontier_at_one_mass_is_the_relaxed_optimum(tokens, devices, top_k, mass):
     cells = ordinary(tokens + devices, tokens, devices, top_k)
-    proved = bound.latency_bound(cells.observation, cells.scenario, mass)
+    proved = bound.frontier(cells.observation, cells.scenario, [mass]).latency[:, 0]
     relaxed = np.array([relaxed_latency(cells.observation, cells.scenario, cell, mass) for cell in range(4)])
     assert (proved <= relaxed * (1.0 + 1e-5)).all()
     assert (proved >= relaxed * (1.0 - TIGHT)).all()
