@@ -121,6 +121,8 @@ def reward_bound(
 ) -> FloatArray:
     """Return a proven upper bound on a step's reward over all decisions, those below the mass floor included: (N,).
 
+    It is the bound above the floor: below it no decision earns what plain top-K does, which keeps the floor.
+
     Args:
         observation: N cells.
         scenario: what is simulated.
@@ -135,17 +137,21 @@ def reward_bound(
     setting = scenario.reward
     if setting.metric != "wlr":
         raise ValueError(f"reward.metric is {setting.metric!r}: a bound on the reward is known for 'wlr' alone")
-    line = frontier(observation, scenario, reward_grid(scenario)) if line is None else line
-    ratio = _ratios(joint_problem(observation, scenario), line)
+    lowest = setting.mass_floor - SLACK
+    if line is None:
+        line = frontier(observation, scenario, [mass for mass in reward_grid(scenario) if mass >= lowest])
+    # Each point stands on one side of the floor in all cells: crossings lie between two of the grid.
+    above = (line.mass >= lowest).all(axis=0)
+    ratio = _ratios(joint_problem(observation, scenario), Frontier(line.mass[:, above], line.latency[:, above]))
     if setting.normalize == "top-k":
         ratio = ratio / (plain_wlr(observation, scenario) if reference is None else reference)[:, None]
-    shortfall = np.maximum(setting.mass_floor - SLACK - line.mass, 0.0)
-    # Between two points the ratio is monotone or convex, and the penalty linear: the most is at one of them.
-    return np.asarray((ratio * (1.0 + SLACK) - setting.penalty * shortfall).max(axis=1))
+    # Between two points the ratio is monotone or convex: the most is at one of them.
+    most = ratio.max(axis=1) * (1.0 + SLACK)
+    return np.log(most) if setting.scale == "log" else np.asarray(most)
 
 
 def reward_grid(scenario: Scenario) -> list[float]:
-    """Retained masses between which `reward_bound` takes the frontier."""
+    """Retained masses between which the frontier is taken; `reward_bound` uses those above the floor."""
     floor = scenario.reward.mass_floor
     masses = [*(floor * part for part in BELOW), floor - SLACK, *_above(floor)]
     return [float(mass) for mass in np.unique(np.clip(masses, 0.0, 1.0))]
