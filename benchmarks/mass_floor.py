@@ -1,8 +1,8 @@
 """Whether breaking the floor on gate mass ever pays: the best decision above it against all that fall below.
 
-In random cells of many kinds, in which devices are out of reach too, experts are dropped and tokens sent elsewhere, with
-an exact split of the band. The same decisions are judged by the reward as it is, and by the plain penalty that it had
-before: the ratio, less the penalty times the shortfall.
+In random cells of many kinds, in which devices are out of reach too, experts are dropped and tokens sent elsewhere,
+with an exact split of the band. The same decisions are judged by the reward as it is, and by the ratio less the penalty
+times the shortfall, which is what the reward was before.
 """
 
 from __future__ import annotations

@@ -103,14 +103,15 @@ def test_bound_on_reward_without_a_reference(tiny, penalty):
 
 
 def test_bound_on_reward_is_the_bound_above_the_floor(tiny):
-    for cells, _ in tiny[::10]:
+    for cells, found in tiny[::10]:
         scenario, seen = cells.scenario, cells.observation
         most = bound.reward_bound(seen, scenario)
         above = bound.wlr_bound(seen, scenario) / bound.plain_wlr(seen, scenario)
         np.testing.assert_allclose(most, above, rtol=1e-3)
         line = bound.frontier(seen, scenario, bound.reward_grid(scenario))
-        # Masses below the floor say less of fixed costs, and nothing more about what a step can earn.
-        assert (bound.reward_bound(seen, scenario, line) >= most * (1.0 - 1e-3)).all()
+        assert (line.mass[:, 0] == 0.0).all()
+        reached = found.most_reward(bound.plain_wlr(seen, scenario), scenario.reward.mass_floor, 0.0)
+        assert (bound.reward_bound(seen, scenario, line) * HOLDS >= reached).all()
         logarithm = load_scenario(scenario, reward={"scale": "log"})
         np.testing.assert_allclose(bound.reward_bound(seen, logarithm), np.log(most), rtol=1e-12)
 
