@@ -152,7 +152,8 @@ def synthesize_radio(options: Namespace) -> None:
     from wdmoe_env.hardware.radio.synthetic import synthetic_snr
     from wdmoe_env.hardware.radio.traces import write_trace
 
-    trace = synthetic_snr(options.seconds, options.step_s, options.mean_db, options.seed)
+    dropouts = options.dropouts_per_minute, options.dropout_s
+    trace = synthetic_snr(options.seconds, options.step_s, options.mean_db, options.seed, *dropouts)
     write_trace(options.out, trace)
     print(f"{options.out}: {len(trace.seconds)} samples, made up")
 
