@@ -19,7 +19,7 @@ from baselines.dynamic_skipping import DynamicSkipping
 from baselines.price import Price
 from baselines.random import Random
 from baselines.top_k import TopK, TopKBandwidth
-from baselines.wdmoe import WDMoE
+from baselines.wdmoe import WDMoE, WDMoEReconstructed
 from baselines.wdmoe_testbed import WDMoETestbed
 from wdmoe_env.policy import Policy
 from wdmoe_env.registry import Registry
@@ -43,7 +43,7 @@ def register(policy: MakePolicy, name: str | None = None) -> MakePolicy:
     return policy
 
 
-for _policy in (TopK, TopKBandwidth, WDMoE, WDMoETestbed, DynamicSkipping, Price, Random):
+for _policy in (TopK, TopKBandwidth, WDMoE, WDMoEReconstructed, WDMoETestbed, DynamicSkipping, Price, Random):
     register(_policy)
 
 

@@ -162,6 +162,8 @@ def reward_bound(
 ) -> FloatArray:
     """Return a proven upper bound on a step's reward over all decisions, those below the mass floor included: (N,).
 
+    It is the bound above the floor: below it no decision earns what plain top-K does, which keeps the floor.
+
     Args:
         observation: N cells.
         scenario: what is simulated.
@@ -177,20 +179,25 @@ def reward_bound(
     setting = scenario.reward
     if setting.metric != "wlr":
         raise ValueError(f"reward.metric is {setting.metric!r}: a bound on the reward is known for 'wlr' alone")
-    line = frontier(observation, scenario, reward_grid(scenario)) if line is None else line
-    ratio = _ratios(joint_problem(observation, scenario), line)
-    if few_tokens(joint_problem(observation, scenario)):
+    problem, lowest = joint_problem(observation, scenario), setting.mass_floor - SLACK
+    if line is None:
+        line = frontier(observation, scenario, [mass for mass in reward_grid(scenario) if mass >= lowest])
+    # Each point stands on one side of the floor in all cells: crossings lie between two of the grid.
+    kept = (line.mass >= lowest).all(axis=0)
+    line = Frontier(line.mass[:, kept], line.latency[:, kept])
+    ratio = _ratios(problem, line)
+    if few_tokens(problem):
         above = wlr_bound(observation, scenario, line) if above is None else above
         ratio = np.where(line.mass > setting.mass_floor - 0.5 * SLACK, np.minimum(ratio, above[:, None]), ratio)
     if setting.normalize == "top-k":
         ratio = ratio / (plain_wlr(observation, scenario) if reference is None else reference)[:, None]
-    shortfall = np.maximum(setting.mass_floor - SLACK - line.mass, 0.0)
-    # Between two points the ratio is monotone or convex, and the penalty linear: the most is at one of them.
-    return np.asarray((ratio * (1.0 + SLACK) - setting.penalty * shortfall).max(axis=1))
+    # Between two points the ratio is monotone or convex: the most is at one of them.
+    most = ratio.max(axis=1) * (1.0 + SLACK)
+    return np.log(most) if setting.scale == "log" else np.asarray(most)
 
 
 def reward_grid(scenario: Scenario) -> list[float]:
-    """Retained masses between which `reward_bound` takes the frontier."""
+    """Retained masses between which the frontier is taken; `reward_bound` uses those above the floor."""
     floor = scenario.reward.mass_floor
     masses = [*(floor * part for part in BELOW), floor - SLACK, *_above(floor)]
     return [float(mass) for mass in np.unique(np.clip(masses, 0.0, 1.0))]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from baselines.policy import Baseline, check_choice, check_range
+import numpy as np
+
+from baselines.policy import Baseline, check_choice, check_flag, check_range
 from wdmoe_env import allocation
 from wdmoe_env.interface import Decision, Observation, plain_routing
-from wdmoe_env.system import selection
+from wdmoe_env.system import floor, selection
 
 Bandwidth = Literal["optimal", "uniform"]
 
@@ -21,20 +23,27 @@ class DynamicSkipping(Baseline):
     Args:
         beta: share of the token's largest weight that an expert must have to be kept, 0 to 1. 0 is plain top-K.
         bandwidth: `optimal`, exactly allocated for the known gains and loads, or `uniform`.
+        keep_floor: give tokens back to top-K until the scenario's mass floor holds, those of most weight first; this is
+            ours, so that policies compare at the same floor.
     """
 
     name = "dynamic-skipping"
 
-    def __init__(self, beta: float = 0.25, bandwidth: Bandwidth = "optimal") -> None:
+    def __init__(self, beta: float = 0.25, bandwidth: Bandwidth = "optimal", keep_floor: bool = True) -> None:
         super().__init__()
         self.beta = check_range("beta", beta, 0.0, 1.0)
         self.bandwidth = check_choice("bandwidth", bandwidth, get_args(Bandwidth))
+        self.keep_floor = check_flag("keep_floor", keep_floor)
 
     def decide(self, observation: Observation) -> Decision:
         weights = selection.by_expert(observation.gate_weights)
-        plain = selection.by_expert(plain_routing(observation, self.scenario.model.top_k))
+        routed = plain_routing(observation, self.scenario.model.top_k)
+        plain = selection.by_expert(routed)
         least = weights.dtype.type(self.beta) * weights.max(axis=1, keepdims=True)
         kept = (plain & (weights >= least)).swapaxes(1, 2)
+        if self.keep_floor:
+            price = np.ones((len(kept), kept.shape[2]))
+            kept = floor.keep_floor(observation.gate_weights, kept, routed, price, self.scenario.reward.mass_floor)
         if self.bandwidth == "uniform":
             return Decision(kept, allocation.uniform(self.scenario, len(kept)))
         return Decision(kept, allocation.allocate_for(kept, observation, self.scenario))

@@ -58,6 +58,13 @@ def check_choice(name: str, value: Choice, choices: Collection[str]) -> Choice:
     return value
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """Return a bool; else raise a ValueError."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}, expected True or False")
+    return value
+
+
 def check_whole(name: str, value: Any, low: int) -> int:
     """Return a whole number of at least `low`; else raise a ValueError."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:

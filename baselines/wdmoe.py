@@ -7,11 +7,11 @@ from typing import Literal, get_args
 import numpy as np
 
 from baselines import slsqp
-from baselines.policy import Baseline, check_choice, check_range
+from baselines.policy import Baseline, check_choice, check_flag, check_range
 from wdmoe_env import allocation
 from wdmoe_env.arrays import BoolArray, FloatArray, GateArray
 from wdmoe_env.interface import Decision, Observation, plain_routing
-from wdmoe_env.system import selection
+from wdmoe_env.system import floor, selection
 from wdmoe_env.system.compute import compute_time
 from wdmoe_env.system.latency import communication_time, snr_bandwidth
 from wdmoe_env.system.layer import layer_times, weight_to_latency
@@ -28,16 +28,20 @@ class WDMoE(Baseline):
     3. Stop when token WLR > `improvement` * `WLR_0`, or theta >= 1; else raise theta by `theta_step`, back to 1.
     4. Minimise the layer's latency over the bandwidth split.
 
+    Where that keeps less gate mass than the scenario's floor, tokens go back to top-K before step 4, those first that
+    cost least latency for the mass that it wins. This is ours, so that policies compare at the same floor.
+
     All thresholds are reconstructed. The reconstruction starts at 0.5, where gate weights as peaked as Mixtral's let a
     quarter of the tokens drop an expert at once, far past the 1 % that is asked for, and below a gate mass of 0.95 in
     two presets. The default starts low, so that the rule stops where it says; `benchmarks/baseline_options.py` shows
-    both.
+    both. `wdmoe-reconstructed` is the reconstruction as it stands.
 
     Args:
         theta_start: first threshold, 0 to 1.
         theta_step: rise of the threshold, above 0.
         improvement: ratio of token WLR to top-K's at which the search stops.
         solver: `newton`, the exact method of `wdmoe_env.system.bandwidth`, or `slsqp`, which the paper is said to use.
+        keep_floor: give tokens back to top-K until the scenario's mass floor holds.
     """
 
     name = "wdmoe"
@@ -48,6 +52,7 @@ class WDMoE(Baseline):
         theta_step: float = 0.1,
         improvement: float = 1.01,
         solver: Solver = "newton",
+        keep_floor: bool = True,
     ) -> None:
         super().__init__()
         start = check_range("theta_start", theta_start, 0.0, 1.0)
@@ -56,6 +61,7 @@ class WDMoE(Baseline):
         self.thresholds = np.minimum(start + step * np.arange(rises + 1), 1.0)
         self.improvement = check_range("improvement", improvement, 0.0, above=True)
         self.solver = check_choice("solver", solver, get_args(Solver))
+        self.keep_floor = check_flag("keep_floor", keep_floor)
 
     def decide(self, observation: Observation) -> Decision:
         chosen = self.select(observation)
@@ -66,7 +72,7 @@ class WDMoE(Baseline):
         return Decision(chosen, split)
 
     def select(self, observation: Observation) -> BoolArray:
-        """Steps 1 to 3: the (N, J, E) selection."""
+        """Steps 1 to 3, and the floor: the (N, J, E) selection."""
         weights = observation.gate_weights
         chosen = plain_routing(observation, self.scenario.model.top_k).copy(order="K")
         reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, self.scenario.radio_link)
@@ -85,7 +91,9 @@ class WDMoE(Baseline):
             searching = searching[ratio <= aim[searching]]
             if searching.size == 0:
                 break
-        return chosen
+        if not self.keep_floor:
+            return chosen
+        return floor.keep_floor(weights, chosen, plain, expert_time, self.scenario.reward.mass_floor)
 
     def _token_wlr(
         self, weights: GateArray, chosen: BoolArray, reach: FloatArray, load: FloatArray
@@ -103,6 +111,19 @@ class WDMoE(Baseline):
         single = communication_time(uniform, reach, radio) + (compute.fixed_s + compute.token_s) / (1.0 - load)
         token_time = np.where(times.tokens > 0, times.device / np.maximum(times.tokens, 1.0), single)
         return ratio, compute.per_expert(token_time)
+
+
+class WDMoEReconstructed(WDMoE):
+    """The reconstruction as it stands: a first threshold of 0.5, whatever gate mass is left.
+
+    Args:
+        solver: as in `WDMoE`.
+    """
+
+    name = "wdmoe-reconstructed"
+
+    def __init__(self, solver: Solver = "newton") -> None:
+        super().__init__(theta_start=0.5, solver=solver, keep_floor=False)
 
 
 def cosine_similarity(gate_weights: GateArray, expert_time: FloatArray) -> FloatArray:

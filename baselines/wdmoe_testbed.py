@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from baselines.policy import Baseline, check_range
+from baselines.policy import Baseline, check_flag, check_range
 from wdmoe_env import allocation
 from wdmoe_env.arrays import BoolArray, FloatArray, GateArray, IntArray
 from wdmoe_env.interface import Decision, Observation, plain_routing
 from wdmoe_env.scenario import Scenario
-from wdmoe_env.system import selection
+from wdmoe_env.system import floor, selection
 
 
 class WDMoETestbed(Baseline):
@@ -23,14 +23,17 @@ class WDMoETestbed(Baseline):
     Args:
         smoothing: weight of the newest measurement in the average, above 0 and at most 1.
         fraction: instead, the share of the bottleneck's tokens that is dropped, 0 to 1.
+        keep_floor: give tokens back to top-K until the scenario's mass floor holds, those of most weight first; this is
+            ours, so that policies compare at the same floor.
     """
 
     name = "wdmoe-testbed"
 
-    def __init__(self, smoothing: float = 0.3, fraction: float | None = None) -> None:
+    def __init__(self, smoothing: float = 0.3, fraction: float | None = None, keep_floor: bool = True) -> None:
         super().__init__()
         self.smoothing = check_range("smoothing", smoothing, 0.0, 1.0, above=True)
         self.fraction = None if fraction is None else check_range("fraction", fraction, 0.0, 1.0)
+        self.keep_floor = check_flag("keep_floor", keep_floor)
         self._token_time = self._tokens = np.zeros((0, 0))
 
     def reset(self, scenario: Scenario, num_envs: int) -> None:
@@ -41,10 +44,15 @@ class WDMoETestbed(Baseline):
     def decide(self, observation: Observation) -> Decision:
         compute = self.scenario.compute_model
         self._learn(observation.last_device_time)
-        chosen = plain_routing(observation, self.scenario.model.top_k).copy(order="K")
+        plain = plain_routing(observation, self.scenario.model.top_k)
+        chosen = plain.copy(order="K")
         tokens = compute.per_device(selection.tokens_per_expert(chosen))
         bottleneck, surplus = self._surplus(tokens)
         chosen &= ~relief(observation.gate_weights, chosen, compute.hosting[:, bottleneck].T > 0, surplus)
+        if self.keep_floor:
+            # What is dropped is dropped on one device: each use costs the same.
+            price = np.ones((len(chosen), chosen.shape[2]))
+            chosen = floor.keep_floor(observation.gate_weights, chosen, plain, price, self.scenario.reward.mass_floor)
         self._tokens = compute.per_device(selection.tokens_per_expert(chosen))
         return Decision(chosen, allocation.uniform(self.scenario, len(chosen)))
 

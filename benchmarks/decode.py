@@ -33,10 +33,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.milp import most_wlr
 
+from benchmarks.joint import States, check_below, draw_states, judge
+
 import baselines
 from baselines import bound
 from baselines.joint.problem import joint_problem
-from benchmarks.joint import States, check_below, draw_states, judge
 from wdmoe_env import Scenario, load_scenario
 from wdmoe_env.arrays import FloatArray
 

@@ -171,8 +171,10 @@ def judge(decision: Decision, states: States) -> Result:
     times = layer_times(compute.per_device(tokens), computation, decision.bandwidth, reach, scenario.radio_link)
     kept = (seen.gate_weights * decision.selection).sum(axis=(1, 2), dtype=np.float64)
     mass = np.minimum(kept / joint_problem(seen, scenario).plain_mass, 1.0)
-    reference = bound.plain_wlr(seen, scenario) if setting.normalize == "top-k" else 1.0
-    reward = metrics.reward(kept / times.latency, reference, mass, setting.mass_floor, setting.penalty)
+    plain = bound.plain_wlr(seen, scenario)
+    reference = plain if setting.normalize == "top-k" else 1.0
+    ratio = kept / times.latency
+    reward = metrics.reward(ratio, reference, mass, setting.mass_floor, setting.penalty, plain, setting.scale)
     return Result(mass, times.latency, reward)
 
 

@@ -30,10 +30,11 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.joint import States, check_below, draw_states, gathered, judge
+
 import baselines
 from baselines import bound
 from baselines.joint.problem import joint_problem
-from benchmarks.joint import States, check_below, draw_states, gathered, judge
 from wdmoe_env import Scenario, load_scenario
 
 POLICIES = ("price", "top-k+bandwidth")

@@ -25,7 +25,7 @@ from wdmoe_env.envs.codecs import PriceAction, observation_codec
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.simulator.simulator import Simulator
 from wdmoe_env.system import selection
-from wdmoe_env.system.latency import Radio, snr_bandwidth
+from wdmoe_env.system.latency import snr_bandwidth
 
 CELLS: Final = 256
 DEVICES: Final = 524_288
@@ -56,7 +56,7 @@ class Layers:
         computing: (S, U) seconds that each device computes.
         base: (S, U) what the split is proportional to where all logits are 0, Hz.
         reach: (S, U, 2) `latency.snr_bandwidth` of the true gains.
-        scale: (S,) reward times latency, s.
+        scale: (S,) rewarded ratio times latency, s.
     """
 
     table: Tensor
@@ -101,8 +101,9 @@ def watch(policy: BasePolicy, scenario: Scenario, seed: int, show: Show = lambda
         decision = actions.decode(action, observation)
         needs = _needs(simulator, decision.selection)
         outcome = simulator.step(decision)
-        # No price action breaks the floor: the reward is a ratio of latencies, without a penalty.
-        scale = outcome.reward * outcome.metrics["latency"]
+        # No price action breaks the floor: the reward is a ratio of latencies or its logarithm, without a penalty.
+        ratio = np.exp(outcome.reward) if scenario.reward.scale == "log" else outcome.reward
+        scale = ratio * outcome.metrics["latency"]
         found.append((table, action[:, : scenario.num_devices], *needs, scale))
         observation = simulator.reset() if outcome.truncated.all() else outcome.observation
         show(step + 1)
@@ -122,13 +123,15 @@ def _needs(simulator: Simulator, chosen: BoolArray) -> tuple[FloatArray, FloatAr
     return tokens, computing, base, np.moveaxis(reach, 0, -1)
 
 
-def rewards(logits: Tensor, layers: Layers, radio: Radio) -> Tensor:
+def rewards(logits: Tensor, layers: Layers, scenario: Scenario) -> Tensor:
     """(S,) rewards that (S, U) bandwidth logits bring, as the simulator has them; differentiable by the logits."""
+    radio = scenario.radio_link
     share = torch.exp(logits) * layers.base
     band = (share * (radio.bandwidth_hz / share.sum(dim=-1, keepdim=True))).clamp(min=LEAST_HZ)[..., None]
     rates = (band * torch.log1p(layers.reach / band)).clamp(min=radio.outage_rate)
     sending = layers.tokens * (radio.payload_nats / rates).sum(dim=-1)
-    return layers.scale / (sending + layers.computing).amax(dim=-1)
+    ratio = layers.scale / (sending + layers.computing).amax(dim=-1)
+    return ratio.log() if scenario.reward.scale == "log" else ratio
 
 
 def ascend(policy: Any, layers: Layers, scenario: Scenario, seed: int, show: Show = lambda _: None) -> Ascent:
@@ -140,7 +143,7 @@ def ascend(policy: Any, layers: Layers, scenario: Scenario, seed: int, show: Sho
         action = policy.mean_action(some.table)
         logits = codec.meaning(action.clamp(-1.0, 1.0))[1]
         moved = (action[:, :devices] - some.price).square().mean()
-        return -rewards(logits, some, scenario.radio_link).mean(), moved
+        return -rewards(logits, some, scenario).mean(), moved
 
     with torch.no_grad():
         before = -float(loss(held_out)[0])

@@ -18,8 +18,9 @@ from wdmoe_env.checks import check_fields
 
 MAX_CHUNK = 64
 WARM_UP = 20
-BOUNDED_METRIC = "wlr"
-"""The `reward.metric` for which `baselines.bound` proves how much a step can bring."""
+BOUNDED_METRIC, SHARED_SCALE = "wlr", "linear"
+"""The `reward.metric` for which `baselines.bound` proves how much a step can bring, and the `reward.scale` in which a
+share of that says something: a logarithm has no zero of its own."""
 _CHUNK_VALUES = 1 << 22
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -74,8 +75,8 @@ class Plan:
             yield held_out_seed(self.seed, index), min(size, self.episodes - start)
 
     def num_sampled(self, scenario: Scenario) -> int:
-        """Steps that are compared with their bound: none where no bound is known for the scenario's reward."""
-        known = scenario.reward.metric == BOUNDED_METRIC
+        """Steps that are compared with their bound: none where there is none to take a share of."""
+        known = (scenario.reward.metric, scenario.reward.scale) == (BOUNDED_METRIC, SHARED_SCALE)
         return min(self.bound_steps, self.episodes * scenario.steps_per_episode) if known else 0
 
     def sample(self, scenario: Scenario) -> tuple[IntArray, IntArray]:

@@ -24,6 +24,7 @@ _KNOWN: Final = {
     "top-k": "#7f7f7f",
     "top-k+bandwidth": "#56B4E9",
     "wdmoe": "#E69F00",
+    "wdmoe-reconstructed": "#C9A227",
     "wdmoe-testbed": "#8C5A00",
     "dynamic-skipping": "#009E73",
     "price": "#CC79A7",

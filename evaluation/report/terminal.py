@@ -9,12 +9,13 @@ from pathlib import Path
 from rich.console import Console
 
 from evaluation.comparison import Comparison
-from evaluation.episodes.plan import Plan
+from evaluation.episodes.plan import BOUNDED_METRIC, Plan
 from evaluation.episodes.reading import FEW_DOCUMENTS
 from evaluation.estimates.statistics import FEW_RUNS
 from evaluation.report import outputs
 from evaluation.report.pair_table import build_pair_table
 from evaluation.report.table import build_ratio_table, build_table
+from wdmoe_env import Scenario
 
 MIN_WIDTH, MIN_WIDTH_READING = 120, 160
 FEW_EPISODES = 20
@@ -41,11 +42,17 @@ def _notes(comparison: Comparison, plan: Plan) -> Iterator[str]:
     """What one scenario's tables do not say."""
     scenario, reading = comparison.scenario, comparison.reading
     if plan.bound_steps and comparison.bound is None:
-        metric = scenario.reward.metric
-        yield f"{scenario.name}: no bound is known for reward.metric {metric!r}, so nothing is compared with one"
+        yield f"{scenario.name}: {_why_unbounded(scenario)}, so nothing is compared with one"
     if reading is not None and not reading.by_document:
         few = f"{reading.documents} document{'s' * (reading.documents > 1)}"
         yield f"warning: {scenario.name}: intervals speak for {few} alone; give at least {FEW_DOCUMENTS}"
+
+
+def _why_unbounded(scenario: Scenario) -> str:
+    metric = scenario.reward.metric
+    if metric != BOUNDED_METRIC:
+        return f"no bound is known for reward.metric {metric!r}"
+    return f"a share of the bound says nothing with reward.scale {scenario.reward.scale!r}"
 
 
 def _warnings(comparisons: Sequence[Comparison], plan: Plan) -> Iterator[str]:

@@ -8,7 +8,16 @@ import pytest
 import baselines
 from wdmoe_env import Observation, Policy, Simulator, load_scenario, preset_names
 
-NAMES = ["top-k", "top-k+bandwidth", "wdmoe", "wdmoe-testbed", "dynamic-skipping", "price", "random"]
+NAMES = [
+    "top-k",
+    "top-k+bandwidth",
+    "wdmoe",
+    "wdmoe-reconstructed",
+    "wdmoe-testbed",
+    "dynamic-skipping",
+    "price",
+    "random",
+]
 
 
 def small(preset, **overrides):
@@ -128,6 +137,7 @@ def test_decide_before_reset_says_so(name):
         ("wdmoe-testbed", {"smoothing": 0.0}, "smoothing is 0.0"),
         ("wdmoe-testbed", {"fraction": 2}, "fraction is 2"),
         ("dynamic-skipping", {"beta": "a"}, "beta is 'a', expected a number of at least 0 and at most 1"),
+        ("dynamic-skipping", {"keep_floor": "yes"}, "keep_floor is 'yes', expected True or False"),
         ("dynamic-skipping", {"bandwidth": "all"}, "bandwidth is 'all', expected one of optimal, uniform"),
         ("random", {"seed": -1}, "seed is -1, expected a whole number"),
         ("random", {"seed": True}, "seed is True, expected a whole number"),

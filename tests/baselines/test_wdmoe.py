@@ -73,7 +73,7 @@ def by_the_rules(observation, scenario, env, thresholds, improvement=1.01):
 def test_selection_follows_the_rules(preset, overrides, improvement):
     scenario = load_scenario(preset, gating={"bank_passes": 2}, **overrides)
     observation = Simulator(scenario, 6).reset(3)
-    policy = policy_for(scenario, 6, improvement=improvement, theta_start=0.5)
+    policy = policy_for(scenario, 6, improvement=improvement, theta_start=0.5, keep_floor=False)
     np.testing.assert_allclose(policy.thresholds, [0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
     chosen = policy.decide(observation).selection
     for env in range(6):
@@ -84,7 +84,7 @@ def test_selection_follows_the_rules(preset, overrides, improvement):
 def test_an_aim_out_of_reach_drops_one_expert_of_every_token():
     scenario = load_scenario("paper", gating={"bank_passes": 1}, model={"top_k": 3})
     observation = Simulator(scenario, 2).reset(0)
-    chosen = policy_for(scenario, 2, improvement=100.0).decide(observation).selection
+    chosen = policy_for(scenario, 2, improvement=100.0, keep_floor=False).decide(observation).selection
     assert (chosen.sum(axis=2) == 2).all()
     np.testing.assert_array_equal(chosen, selection.top_k(observation.gate_weights, 2))
 

@@ -32,6 +32,7 @@ SMALL: dict[str, str] = {
     "features": "--run {run} --episodes 2",
     "gate_statistics": "--family uniform --passes 4",
     "joint": "--scenarios {tiny} --steps 2 --batch 2 --repeats 1 --seconds 0",
+    "mass_floor": "--states 50",
     "room": "--scenario {tiny} --episodes 2 --lookahead-episodes 0",
     "train_throughput": "--scenario {tiny} --num-envs 4 --repeats 1",
     "transfer": "--policies top-k --devices 4 --episodes 2 --bound-steps 2",

@@ -78,19 +78,26 @@ def test_table_and_report_are_named(tiny_file: Path, tmp_path: Path, capsys: pyt
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize(
+    ("reward", "why"),
+    [
+        ({"metric": "wlr_token"}, "no bound is known for reward.metric 'wlr_token'"),
+        ({"scale": "log"}, "a share of the bound says nothing with reward.scale 'log'"),
+    ],
+)
 def test_a_reward_without_a_bound_is_said_so(
-    tiny: Scenario, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Scenario, tmp_path: Path, capsys: pytest.CaptureFixture[str], reward: dict[str, str], why: str
 ) -> None:
     file = tmp_path / "other.yaml"
     changed = {**tiny.model_dump(mode="json"), "name": "other"}
-    changed["reward"]["metric"] = "wlr_token"
+    changed["reward"].update(reward)
     file.write_text(yaml.safe_dump(changed))
     assert evaluate.main(arguments(file, tmp_path / "out")) == 0
     out = capsys.readouterr().out
-    assert "other: no bound is known for reward.metric 'wlr_token', so nothing is compared with one" in out
+    assert f"other: {why}, so nothing is compared with one" in out
     assert "of bound" not in out
     assert evaluate.main(arguments(file, tmp_path / "off", "--bound-steps", "0")) == 0
-    assert "no bound is known" not in capsys.readouterr().out
+    assert "nothing is compared with one" not in capsys.readouterr().out
 
 
 def test_a_set_of_runs_gets_a_table_of_its_own_and_a_warning_where_it_is_small(

@@ -22,8 +22,19 @@ def test_presets_load_under_their_name(name):
     assert scenario.steps_per_episode == scenario.model.layers * scenario.traffic.passes_per_episode
 
 
-def test_the_five_presets_are_there():
-    assert preset_names() == ["cell-64", "jetson", "jetson-wifi", "mobile", "paper", "tiny-moe"]
+def test_the_presets_are_there():
+    names = ["cell-64", "decode", "jetson", "jetson-wifi", "many-experts", "mobile", "paper", "tiny-moe"]
+    assert preset_names() == names
+
+
+def test_what_is_small_in_decode_and_large_in_many_experts():
+    jetson, decode, many = (load_scenario(name) for name in ("jetson", "decode", "many-experts"))
+    for name in ("devices", "radio", "channel", "load", "reward"):
+        assert getattr(decode, name) == getattr(many, name) == getattr(jetson, name)
+    assert decode.model == jetson.model
+    assert (decode.traffic.tokens, many.traffic.tokens) == (4, 16)
+    assert (many.model.experts, many.model.top_k) == (64, 8)
+    assert (np.bincount(many.hosts) == 8).all()
 
 
 def test_the_paper_preset_is_what_the_docs_say():
@@ -141,7 +152,7 @@ def test_what_a_scenario_is_based_on_is_kept_and_must_be_a_preset(tmp_path):
     scenario = load_scenario("mobile", name="mine", based_on="mobile")
     assert load_scenario(scenario).based_on == "mobile"
     assert scenario_from(scenario.model_dump(mode="json")) == scenario
-    with pytest.raises(ValueError, match="based_on is 'mobil', expected a preset, one of cell-64, jetson"):
+    with pytest.raises(ValueError, match="based_on is 'mobil', expected a preset, one of cell-64, decode"):
         load_scenario("mobile", based_on="mobil")
 
 

@@ -22,11 +22,21 @@ def plain_decision(simulator):
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), metric=st.sampled_from(["wlr", "wlr_token", "wlr_device"]), data=st.data())
-def test_a_step_agrees_with_the_formulas(seed, metric, data):
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    reward=st.fixed_dictionaries(
+        {
+            "metric": st.sampled_from(["wlr", "wlr_token", "wlr_device"]),
+            "normalize": st.sampled_from(["top-k", "none"]),
+            "scale": st.sampled_from(["linear", "log"]),
+        }
+    ),
+    data=st.data(),
+)
+def test_a_step_agrees_with_the_formulas(seed, reward, data):
     devices = data.draw(st.integers(1, 4))
     experts = data.draw(st.integers(devices, 7))
-    scenario = toy(devices, experts, data.draw(st.integers(1, experts)), reward={"metric": metric})
+    scenario = toy(devices, experts, data.draw(st.integers(1, experts)), reward=reward)
     simulator, rng = Simulator(scenario, 2), np.random.default_rng(seed)
     simulator.reset(seed)
     for _ in range(2):

@@ -44,10 +44,15 @@ class Everything:
         ratio = self.mass * self.plain_mass[:, None] / self.latency
         return np.where(self.mass >= retained * (1.0 - ROUNDING), ratio, 0.0).max(axis=1)
 
-    def most_reward(self, plain_wlr: FloatArray, floor: float, penalty: float) -> FloatArray:
-        """Most reward (N,), above the floor and below."""
-        ratio = self.mass * (self.plain_mass / plain_wlr)[:, None] / self.latency
-        return (ratio - penalty * np.maximum(floor - self.mass, 0.0)).max(axis=1)
+    def most_reward(
+        self, plain_wlr: FloatArray, floor: float, penalty: float, reference: FloatArray | float | None = None
+    ) -> FloatArray:
+        """Most reward (N,), above the floor and below; relative to plain routing's ratio by default."""
+        divisor = np.broadcast_to(plain_wlr if reference is None else reference, plain_wlr.shape)
+        ratio, plain = self.mass * (self.plain_mass / divisor)[:, None] / self.latency, (plain_wlr / divisor)[:, None]
+        shortfall = floor - self.mass
+        below = np.minimum(ratio, plain) - penalty * shortfall
+        return np.where(shortfall > ROUNDING, below, ratio).max(axis=1)
 
 
 def everything(observation: Observation, scenario: Scenario) -> Everything:

@@ -11,14 +11,26 @@ def reference_step(
 ) -> dict[str, float]:
     """Metrics of one cell's layer, from (J, E) weights and selection, and (U,) bandwidth, true gains and load."""
     chosen = [[e for e, used in enumerate(row) if used] for row in selection]
-    ranked = [sorted(range(len(row)), key=[-weight for weight in row].__getitem__)[: scenario.model.top_k] for row in weights]
+    ranked = [
+        sorted(range(len(row)), key=[-weight for weight in row].__getitem__)[: scenario.model.top_k] for row in weights
+    ]
     even = [scenario.radio.bandwidth_hz / scenario.num_devices] * scenario.num_devices
     ours = _ratios(scenario, weights, chosen, bandwidth, gain_dl, gain_ul, load)
     plain = _ratios(scenario, weights, ranked, even, gain_dl, gain_ul, load)
     retained = ours.pop("mass") / plain["mass"]
-    ratio = ours[scenario.reward.metric] / plain[scenario.reward.metric]
-    reward = ratio - scenario.reward.penalty * max(0.0, scenario.reward.mass_floor - retained)
+    reward = _reward(scenario, ours[scenario.reward.metric], plain[scenario.reward.metric], retained)
     return {**ours, "latency_top_k": plain["latency"], "retained_mass": retained, "reward": reward}
+
+
+def _reward(scenario: Scenario, ratio: float, plain: float, retained: float) -> float:
+    setting = scenario.reward
+    value, of_plain = (ratio / plain, 1.0) if setting.normalize == "top-k" else (ratio, plain)
+    if setting.scale == "log":
+        value, of_plain = math.log(value), math.log(of_plain)
+    shortfall = setting.mass_floor - retained
+    if shortfall <= 1e-6:
+        return value
+    return min(value, of_plain) - setting.penalty * shortfall
 
 
 def _ratios(

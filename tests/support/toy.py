@@ -15,6 +15,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "mobile": {"gating": {"bank_passes": 4}},
     "cell-64": {"gating": {"bank_passes": 1}},
     "tiny-moe": {"gating": {"bank_passes": 4}},
+    "decode": {"gating": {"bank_passes": 16}},
+    "many-experts": {"gating": {"bank_passes": 4}},
 }
 """Overrides that make the presets quick to draw; nothing that they simulate changes."""
 

@@ -77,10 +77,27 @@ def test_devices_without_tokens_count_nothing():
     assert metrics.wlr_token(share, np.array([[0.1, 0.0]]), tokens=4) == pytest.approx([1.0])
 
 
-def test_reward_is_the_ratio_minus_the_penalty_below_the_floor():
-    ratio, reference, retained = np.array([3.0, 3.0, 3.0]), np.array([2.0, 2.0, 2.0]), np.array([1.0, 0.95, 0.9])
-    reward = metrics.reward(ratio, reference, retained, mass_floor=0.95, penalty=20.0)
-    np.testing.assert_allclose(reward, [1.5, 1.5, 1.5 - 20.0 * 0.05], atol=2.1e-5)
+RETAINED = np.array([1.0, 0.95, 0.9, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("reference", "scale", "expected"),
+    [
+        (2.0, "linear", [1.5, 1.5, 1.0 - 20.0 * 0.05, 0.5 - 20.0 * 0.05]),
+        (1.0, "linear", [3.0, 3.0, 2.0 - 20.0 * 0.05, 1.0 - 20.0 * 0.05]),
+        (2.0, "log", [np.log(1.5), np.log(1.5), 0.0 - 20.0 * 0.05, np.log(0.5) - 20.0 * 0.05]),
+        (1.0, "log", [np.log(3.0), np.log(3.0), np.log(2.0) - 20.0 * 0.05, np.log(1.0) - 20.0 * 0.05]),
+    ],
+)
+def test_reward_is_the_ratio_and_below_the_floor_at_most_plain_routings(reference, scale, expected):
+    ratio, plain = np.array([3.0, 3.0, 3.0, 1.0]), np.full(4, 2.0)
+    reward = metrics.reward(ratio, np.full(4, reference), RETAINED, 0.95, 20.0, plain, scale)
+    np.testing.assert_allclose(reward, expected, atol=2.1e-5)
+
+
+def test_reward_above_the_floor_is_the_ratio_bit_for_bit():
+    ratio, plain = np.random.default_rng(0).uniform(0.1, 9.0, (2, 500))
+    np.testing.assert_array_equal(metrics.reward(ratio, plain, np.full(500, 0.95), 0.95, 20.0), ratio / plain)
 
 
 def test_bottleneck_is_the_slowest_device():

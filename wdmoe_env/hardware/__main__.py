@@ -69,6 +69,13 @@ def _add_radio(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     made_up.add_argument("--seconds", type=float, default=300.0, help="length (default: 300)")
     made_up.add_argument("--step-s", type=float, default=0.5, help="time between samples (default: 0.5)")
     made_up.add_argument("--mean-db", type=float, default=28.0, help="mean SNR (default: 28)")
+    made_up.add_argument(
+        "--dropouts-per-minute",
+        type=float,
+        default=0.0,
+        help="how often the link is lost, in the mean (default: never)",
+    )
+    made_up.add_argument("--dropout-s", type=float, default=3.0, help="mean length of a loss (default: 3)")
     made_up.add_argument("--seed", type=int, default=0)
     made_up.add_argument("--out", type=Path, required=True, help="CSV to write")
 
@@ -95,7 +102,10 @@ def _run(options: argparse.Namespace) -> None:
         case "import-radio":
             commands.import_radio(options.path, options.kind, options.out)
         case "synthesize-radio":
-            commands.synthesize_radio(options.seconds, options.step_s, options.mean_db, options.seed, options.out)
+            dropouts = options.dropouts_per_minute, options.dropout_s
+            commands.synthesize_radio(
+                options.seconds, options.step_s, options.mean_db, options.seed, *dropouts, options.out
+            )
 
 
 if __name__ == "__main__":

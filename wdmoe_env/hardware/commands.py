@@ -144,12 +144,14 @@ def import_radio(path: Path, kind: str, out: Path | None = None) -> None:
         print(f"{out}: {len(imported.traces)} files")
 
 
-def synthesize_radio(seconds: float, step_s: float, mean_db: float, seed: int, out: Path) -> None:
+def synthesize_radio(
+    seconds: float, step_s: float, mean_db: float, seed: int, dropouts_per_minute: float, dropout_s: float, out: Path
+) -> None:
     """Write a made-up log."""
     from wdmoe_env.hardware.radio.synthetic import synthetic_snr
     from wdmoe_env.hardware.radio.traces import write_radio_trace
 
-    trace = synthetic_snr(seconds, step_s, mean_db, seed)
+    trace = synthetic_snr(seconds, step_s, mean_db, seed, dropouts_per_minute, dropout_s)
     write_radio_trace(out, trace)
     print(f"{out}: {len(trace.seconds)} samples, made up")
 

@@ -252,4 +252,6 @@ class RewardSettings(Settings):
     normalize: Literal["top-k", "none"] = "top-k"
     mass_floor: Share = 0.95
     penalty: NonNegative = 20.0
-    """Reward taken for each unit of retained gate mass below the floor."""
+    """Reward taken for each unit of retained gate mass below the floor, where a step earns plain top-K's at most."""
+    scale: Literal["linear", "log"] = "linear"
+    """The ratio itself, or its natural logarithm."""

@@ -6,7 +6,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from wdmoe_env.arrays import FloatArray
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import metrics
 from wdmoe_env.system.layer import LayerTimes, weight_to_latency
@@ -22,9 +21,8 @@ def step_metrics(decided: Layer, plain: Layer, scenario: Scenario) -> dict[str, 
     ratios = {
         name: weight_to_latency(name, routing, times, compute, tokens) for name in ("wlr", "wlr_token", "wlr_device")
     }
-    reference: FloatArray | float = 1.0
-    if setting.normalize == "top-k":
-        reference = weight_to_latency(setting.metric, plain_routing, plain_times, compute, tokens)
+    plain_ratio = weight_to_latency(setting.metric, plain_routing, plain_times, compute, tokens)
+    reference = plain_ratio if setting.normalize == "top-k" else 1.0
     retained = metrics.retained_mass(routing.mass, plain_routing.mass.sum(axis=-1))
     return {
         "latency": times.latency,
@@ -32,6 +30,14 @@ def step_metrics(decided: Layer, plain: Layer, scenario: Scenario) -> dict[str, 
         **ratios,
         "retained_mass": retained,
         "experts_per_token": routing.tokens.sum(axis=-1) / tokens,
-        "reward": metrics.reward(ratios[setting.metric], reference, retained, setting.mass_floor, setting.penalty),
+        "reward": metrics.reward(
+            ratios[setting.metric],
+            reference,
+            retained,
+            setting.mass_floor,
+            setting.penalty,
+            plain_ratio,
+            setting.scale,
+        ),
         "bottleneck": metrics.bottleneck(times.device),
     }

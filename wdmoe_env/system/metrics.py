@@ -7,7 +7,7 @@ the paper normalises its WLR is not established. An independent re-implementatio
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,22 +74,36 @@ def wlr_device(mass: FloatArray, device_time: FloatArray) -> FloatArray:
 
 
 def reward(
-    ratio: FloatArray, reference: FloatArray | float, retained: FloatArray, mass_floor: float, penalty: float
+    ratio: FloatArray,
+    reference: FloatArray | float,
+    retained: FloatArray,
+    mass_floor: float,
+    penalty: float,
+    plain: FloatArray | None = None,
+    scale: Literal["linear", "log"] = "linear",
 ) -> FloatArray:
     r"""Reward of a step: (N,).
 
-    .. math:: r = WLR / WLR_{topK} - \lambda \max(0,\; m_{floor} - m)
+    .. math:: r = v \text{ if } m \ge m_{floor} \text{, else } \min(v, v_{topK}) - \lambda (m_{floor} - m)
+
+    with :math:`v = WLR / reference`, or its logarithm, and :math:`v_{topK}` that of plain top-K. Plain top-K keeps the
+    floor, so that nothing below the floor is worth more than something above it (docs/system-model.md).
 
     Args:
         ratio: (N,) WLR.
-        reference: (N,) or a number: that of plain top-K routing with uniform bandwidth in the same state.
+        reference: (N,) or a number: what it is divided by, that of plain top-K or 1.
         retained: (N,) retained gate mass m.
         mass_floor: m_floor; falling short of it by at most 1e-6 counts as rounding.
         penalty: for a whole unit of missing mass.
+        plain: (N,) WLR of plain top-K routing with equal shares of the band in the same state; None: the reference.
+        scale: `linear`, the ratio itself, or `log`, its natural logarithm.
     """
     # A float32 sum of gate weights may miss the floor by rounding; that is no breach.
     shortfall = np.maximum(0.0, mass_floor - retained - 1e-6)
-    return ratio / reference - penalty * shortfall
+    value, of_plain = ratio / reference, (reference if plain is None else plain) / reference
+    if scale == "log":
+        value, of_plain = np.log(value), np.log(of_plain)
+    return np.where(shortfall > 0.0, np.minimum(value, of_plain) - penalty * shortfall, value)
 
 
 def bottleneck(device_time: FloatArray) -> NDArray[np.int64]:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from wdmoe_env import Simulator, load_scenario
 from wdmoe_env.hardware.__main__ import main
-from wdmoe_env.hardware.radio.synthetic import FAST_DB, SLOW_DB, SLOW_S, synthetic_snr
+from wdmoe_env.hardware.radio.synthetic import DROPOUT_DB, FAST_DB, SLOW_DB, SLOW_S, synthetic_snr
 from wdmoe_env.hardware.radio.traces import read_radio_trace
 from wdmoe_env.settings.paths import SHIPPED
 
@@ -12,6 +13,38 @@ from wdmoe_env.settings.paths import SHIPPED
 def test_shipped_log_is_what_the_documented_command_writes(tmp_path):
     main(["synthesize-radio", "--seed", "0", "--out", str(tmp_path / "made-up.csv")])
     assert (tmp_path / "made-up.csv").read_text() == (SHIPPED / "synthetic-wifi.csv").read_text()
+
+
+def test_shipped_log_with_drop_outs_is_what_the_documented_command_writes(tmp_path):
+    options = ["--dropouts-per-minute", "2", "--dropout-s", "4", "--seed", "0"]
+    main(["synthesize-radio", *options, "--out", str(tmp_path / "made-up.csv")])
+    assert (tmp_path / "made-up.csv").read_text() == (SHIPPED / "synthetic-wifi-dropouts.csv").read_text()
+
+
+def test_links_vanish_in_drop_outs_and_nothing_else_changes():
+    whole, broken = (read_radio_trace(SHIPPED / f"synthetic-wifi{name}.csv").values for name in ("", "-dropouts"))
+    lost = broken == DROPOUT_DB
+    np.testing.assert_array_equal(broken[~lost], whole[~lost])
+    assert 0.05 < lost.mean() < 0.25
+
+
+def test_drop_outs_are_as_many_and_as_long_as_asked_for():
+    lost = synthetic_snr(seconds=60_000, dropouts_per_minute=1.0, dropout_s=4.0).values == DROPOUT_DB
+    starts = np.diff(lost.astype(int)) == 1
+    assert starts.sum() == pytest.approx(1000 * np.exp(-4.0 / 60.0), rel=0.1)  # fewer, as some overlap
+    assert lost.mean() == pytest.approx(1.0 - np.exp(-4.0 / 60.0), rel=0.1)
+
+
+def test_devices_lose_their_links_at_times_of_their_own():
+    trace = {"files": ["synthetic-wifi-dropouts.csv"]}
+    scenario = load_scenario("jetson-wifi", name="lossy", channel={"trace": trace}, gating={"bank_passes": 2})
+    simulator = Simulator(scenario, 64)
+    simulator.reset(0)
+    gain = simulator.cell.gain[:, 0]
+    lost = gain < 1e-3 * np.median(gain)
+    assert 0.02 < lost.mean() < 0.3
+    assert lost.any(axis=1).mean() > 0.3
+    assert not lost.all(axis=1).any()
 
 
 def test_the_file_says_that_it_is_made_up():
@@ -33,6 +66,9 @@ def test_spread_and_memory_are_those_stated():
     [
         (["--step-s", "0"], "at least two steps"),
         (["--seconds", "0.5"], "at least two steps"),
+        (["--dropouts-per-minute", "-1"], "expected at least 0 drop-outs"),
+        (["--dropouts-per-minute", "200"], "at most one a step"),
+        (["--dropout-s", "0"], "more than 0 s"),
         (["--mean-db", "70"], "mean_db=70.0, expected -25 to 55 dB"),
     ],
 )
