@@ -55,6 +55,8 @@ class Options:
     """Steps between checkpoints."""
     bandwidth: Literal["optimal", "learned", "residual"] | None = None
     """How price actions split the band, in the place of what the scenario sets."""
+    prices: Literal["device", "expert"] | None = None
+    """What actions price, in the place of what the scenario sets: devices, or each expert."""
     warm_start: Literal["none", "price"] = "none"
     """What the actor imitates before it learns: price, the baseline of that name."""
     set: Annotated[dict[str, float], tyro.conf.arg(metavar="KEY VALUE")] = field(default_factory=dict)
@@ -124,8 +126,9 @@ def _plan(options: Options) -> Plan:
     from agents.plan.plan import Plan
     from wdmoe_env import load_scenario
 
-    way = {} if options.bandwidth is None else {"bandwidth": options.bandwidth}
-    scenario = load_scenario(options.scenario or "paper", **way)
+    ways = {"bandwidth": options.bandwidth, "prices": options.prices}
+    given = {name: way for name, way in ways.items() if way is not None}
+    scenario = load_scenario(options.scenario or "paper", **given)
     section = section_of(options.algo, scenario)
     replaced = {name: int(value) if value.is_integer() else value for name, value in options.set.items()}
     return Plan(

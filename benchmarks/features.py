@@ -1,8 +1,8 @@
-"""Which device features matter to a trained policy: what it loses where one tells it of another cell.
+"""Which features matter to a trained policy: what it loses where one tells it of another cell.
 
-Permutation importance. In validation episodes, a column of the device table is replaced before the network sees it, by
+Permutation importance. In validation episodes, a column of the table is replaced before the network sees it, by
 the same column of a cell drawn from all steps and episodes of the policy undisturbed: the column keeps its values and
-how they lie over the devices, and says nothing of the cell at hand. The price levels of `dropped_*` and of `lost_*` go
+how they lie over the rows, and says nothing of the cell at hand. The price levels of `dropped_*` and of `lost_*` go
 together. A column that another one can be told from matters little by this measure, and so does one that the policy has
 not learned to use. `--retrain` asks the other way: the error of a new network that imitates `price`, as the warm start
 does, with the column at 0 throughout.
@@ -23,6 +23,7 @@ from benchmarks import harness
 
 import agents
 from agents.plan.hyperparameters import hyperparameters, section_of
+from agents.plan.prices import ENCODINGS, price_action, priced_observation
 from agents.policies.trained import TrainedPolicy
 from agents.sb3.build import build, one_thread
 from agents.sb3.vec_env import WDMoEVecEnv
@@ -30,10 +31,10 @@ from agents.warm_start import imitation
 from evaluation.estimates.statistics import estimate
 from wdmoe_env import Scenario, Simulator, load_scenario
 from wdmoe_env.arrays import FloatArray, IntArray
-from wdmoe_env.envs.codecs import action_codec, observation_codec
-from wdmoe_env.envs.features import FEATURES
 
 ALL: Final = "all as they are"
+FAMILIES: Final = ("dropped_", "lost_", "expert_dropped_", "expert_lost_")
+"""Beginnings of the names of columns that go together."""
 COLUMNS: Final = ("features", "reward", "drop", "95 % interval", "drop, %", "imitation error\nwithout")
 
 FeatureTable = NDArray[np.float32]
@@ -72,11 +73,11 @@ class Row:
     error: float | None
 
 
-def groups() -> dict[str, list[int]]:
-    """Columns that are shuffled together, by name."""
+def groups(prices: str = "device") -> dict[str, list[int]]:
+    """Columns that are shuffled together, by name, in the table of policies that price devices or experts."""
     found: dict[str, list[int]] = {}
-    for column, name in enumerate(FEATURES):
-        kind = next((kind for kind in ("dropped_", "lost_") if name.startswith(kind)), None)
+    for column, name in enumerate(ENCODINGS[prices].features):
+        kind = next((kind for kind in FAMILIES if name.startswith(kind)), None)
         found.setdefault(f"{kind}*" if kind else name, []).append(column)
     return found
 
@@ -85,7 +86,7 @@ class Cells:
     """A policy in the same validation episodes again and again, with what it sees changed.
 
     Attributes:
-        seen: (steps * episodes, U, F) all that it saw undisturbed.
+        seen: (steps * episodes, rows, F) all that it saw undisturbed.
         reward: (episodes,) what that brought, mean over the steps.
         passes: (episodes,) forward pass that each episode begins with.
     """
@@ -93,7 +94,7 @@ class Cells:
     def __init__(self, policy: TrainedPolicy, scenario: Scenario, episodes: int, seed: int) -> None:
         self._policy, self._seed = policy, seed
         self._simulator = Simulator(scenario, episodes, "validation")
-        self._actions, self._observations = action_codec("price", scenario), observation_codec("device", scenario)
+        self._actions, self._observations = price_action(scenario), priced_observation(scenario)
         policy.reset(scenario, episodes)
         seen: list[FeatureTable] = []
 
@@ -147,7 +148,7 @@ def measure(policy: TrainedPolicy, options: Options) -> Iterator[Row]:
     scenario = load_scenario(policy.scenario)  # reads the files that it names, which loading a policy does not
     undisturbed = Cells(policy, scenario, options.episodes, options.seed)
     error = imitation_error(scenario, options) if options.retrain else None
-    for name, columns in {ALL: [], **groups()}.items():
+    for name, columns in {ALL: [], **groups(scenario.prices)}.items():
         reward = undisturbed.without(columns) if columns else undisturbed.reward
         lost = estimate([undisturbed.reward - reward], clusters=undisturbed.passes)
         yield Row(

@@ -61,6 +61,8 @@ class Scenario(Settings):
     reward: RewardSettings = RewardSettings()
     bandwidth: Literal["learned", "optimal", "residual"] = "optimal"
     """How a `price` action splits the band: by logits, exactly for the known gains, or by logits that correct that."""
+    prices: Literal["device", "expert"] = "device"
+    """What trained policies price: devices (`price` actions), or each expert (`expert-price`, of `expert` features)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:

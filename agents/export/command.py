@@ -12,9 +12,9 @@ import tyro
 
 from agents.export.raw import feed
 from agents.plan.compatibility import saved_scenario
+from agents.plan.prices import price_action, priced_observation
 from agents.policies.trained import BEST, STEM, TrainedPolicy, load
 from agents.training.validation import VALIDATION_SEED
-from wdmoe_env.envs.codecs import PriceAction, observation_codec
 from wdmoe_env.files.atomic import write_bytes
 from wdmoe_env.files.safe import StorageError
 from wdmoe_env.simulator.simulator import Simulator
@@ -113,7 +113,7 @@ def compare(model: onnx.ModelProto, policy: TrainedPolicy, simulator: Simulator)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     names, scenario = [output.name for output in session.get_outputs()], simulator.scenario
     differences, observation = dict.fromkeys(names, 0.0), simulator.reset(VALIDATION_SEED)
-    codec, actions = observation_codec("device", scenario), PriceAction(scenario)
+    codec, actions = priced_observation(scenario), price_action(scenario)
     for _ in range(min(scenario.steps_per_episode, MOST_STEPS)):
         expected = actions.meaning(policy.act(codec.encode(observation)))
         for name, found, value in zip(names, session.run(names, feed(observation)), expected, strict=False):

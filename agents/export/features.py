@@ -1,4 +1,4 @@
-"""Device features in torch, from raw observations, to be exported with a policy; the formula is the environment's."""
+"""What a policy sees, in torch, from raw observations, to be exported with it; the formula is the environment's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from agents.export.raw import RawObservation
-from wdmoe_env.envs.features import LIMIT, PLACES, columns
+from agents.plan.prices import priced_observation
+from wdmoe_env.envs import expert_features, features
+from wdmoe_env.envs.features import LIMIT
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system.compute import ComputeModel
 from wdmoe_env.system.selection import PRICE_LEVELS, PlainSums
@@ -27,7 +29,7 @@ class _TensorCompute(ComputeModel):
 
 
 class RawFeatures(nn.Module):
-    """A `RawObservation` to the (N, U, F) float32 table of features; the number of tokens is free."""
+    """A `RawObservation` to the (N, U, F) or (N, E, F) float32 table of features; the number of tokens is free."""
 
     def __init__(self, scenario: Scenario) -> None:
         super().__init__()
@@ -35,13 +37,16 @@ class RawFeatures(nn.Module):
         fixed: Any = torch.tensor(np.broadcast_to(model.fixed_s, devices))
         per_token: Any = torch.tensor(np.broadcast_to(model.token_s, devices))
         self.scenario, self.compute = scenario, _TensorCompute(fixed, per_token, model.host)
+        self.formula = expert_features if scenario.prices == "expert" else features
+        self.rows, _ = priced_observation(scenario).space.shape or ()
 
     def forward(self, seen: RawObservation) -> Tensor:
         plain = _plain_sums(seen.gate_weights, self.scenario.model.top_k)
-        found, shape = columns(seen, plain, self.scenario, self.compute, xp), seen.load.shape
-        entries = [found.get(name, torch.zeros(shape)).double() for name in PLACES]
-        rows = [entry if entry.dim() == 3 else entry.expand(shape)[:, None] for entry in entries]
-        return torch.cat(rows, dim=1).movedim(1, -1).float().clamp(-LIMIT, LIMIT)
+        found = self.formula.columns(seen, plain, self.scenario, self.compute, xp)
+        shape = seen.load.shape[0], self.rows
+        entries = [found.get(name, torch.zeros(shape)).double() for name in self.formula.PLACES]
+        columns = [entry if entry.dim() == 3 else entry.expand(shape)[:, None] for entry in entries]
+        return torch.cat(columns, dim=1).movedim(1, -1).float().clamp(-LIMIT, LIMIT)
 
 
 def _plain_sums(weights: Tensor, k: int) -> PlainSums:

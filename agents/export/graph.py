@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from agents.export.features import RawFeatures
 from agents.export.raw import RawObservation, feed
+from agents.plan.prices import price_action
 from agents.policies.trained import TrainedPolicy
-from wdmoe_env.envs.codecs import PriceAction
+from agents.sb3.expert_networks import Hosting
 from wdmoe_env.files.provenance import versions
 from wdmoe_env.interface import Observation
 from wdmoe_env.scenario import Scenario
@@ -33,15 +34,21 @@ INPUTS: Final = {
     "last_device_time": "(N, U) float64: seconds each device took in the step before; 0 where nothing was measured",
     "layer": "(N,) int64: index of the MoE layer that is decided, from 0",
 }
+PRICE: Final = {
+    "device": "(N, U) float32: price of each device in units of gate weight, 0 to 0.5",
+    "expert": "(N, E) float32: price of each expert in units of gate weight, 0 to 0.5",
+}
+"""What the first output holds, by a scenario's `prices`."""
 OUTPUTS: Final = {
-    "price": "(N, U) float32: price of each device in units of gate weight, 0 to 0.5",
+    "price": PRICE["device"],
     "logit": "(N, U) float32: natural logarithm of each device's weight in the split of the band",
 }
 SELECT: Final = (
-    "Each token keeps its at most top_k experts of largest gate_weight - price[hosts[expert]] where that is above 0, "
+    "Each token keeps its at most top_k experts of largest gate_weight - {price} where that is above 0, "
     "or else the one where it is largest. Where this keeps less than reward.mass_floor of plain top-K's gate mass, "
     "tokens go back to plain top-K until it is kept (wdmoe_env.system.floor.keep_floor)."
 )
+PRICE_OF: Final = {"device": "price[hosts[expert]]", "expert": "price[expert]"}
 SPLIT: Final = {
     "optimal": "The band is split exactly (wdmoe_env.system.bandwidth.allocate).",
     "learned": "Devices with tokens share the band in proportion to exp(logit).",
@@ -51,16 +58,19 @@ SPLIT: Final = {
 
 
 class RawPolicy(nn.Module):
-    """A `RawObservation`, field by field, to prices and, where the policy splits the band, logits: (N, U) float32."""
+    """A `RawObservation`, field by field, to prices and, where the policy splits the band, logits: float32 arrays."""
 
     def __init__(self, policy: TrainedPolicy, scenario: Scenario) -> None:
         super().__init__()
-        self.features, self.actions = RawFeatures(scenario), PriceAction(scenario)
+        self.features, self.actions = RawFeatures(scenario), price_action(scenario)
         self.network: Any = policy.network
+        # The host map is that of the scenario, not that of the cell which the network was built for.
+        self.hosting = Hosting(scenario.hosts) if scenario.prices == "expert" else None
         self.outputs = list(OUTPUTS) if scenario.bandwidth != "optimal" else ["price"]
 
     def forward(self, *fields: Tensor) -> tuple[Tensor, ...]:
-        action = self.network.mean_action(self.features(RawObservation(*fields))).clamp(-1.0, 1.0)
+        table, hosting = self.features(RawObservation(*fields)), () if self.hosting is None else (self.hosting,)
+        action = self.network.mean_action(table, *hosting).clamp(-1.0, 1.0)
         return self.actions.meaning(action)[: len(self.outputs)]
 
 
@@ -101,14 +111,15 @@ def _restore_unused(graph: onnx.GraphProto, names: list[str]) -> None:
 
 def _metadata(name: str, scenario: Scenario, outputs: list[str]) -> dict[str, str]:
     """What the file tells of itself; everything but `policy` and `decision` is JSON."""
+    meaning = {**OUTPUTS, "price": PRICE[scenario.prices]}
     return {
         "policy": name,
         "scenario": scenario.model_dump_json(),
         "hosts": json.dumps(scenario.hosts.tolist()),
         "versions": json.dumps({**versions(), "onnx": onnx.__version__}),
         "inputs": json.dumps(INPUTS),
-        "outputs": json.dumps({name: OUTPUTS[name] for name in outputs}),
-        "decision": f"{SELECT} {SPLIT[scenario.bandwidth]}",
+        "outputs": json.dumps({name: meaning[name] for name in outputs}),
+        "decision": f"{SELECT.format(price=PRICE_OF[scenario.prices])} {SPLIT[scenario.bandwidth]}",
     }
 
 

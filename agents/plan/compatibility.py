@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.plan.prices import ENCODINGS
 from wdmoe_env.envs.actions import price_kinds
-from wdmoe_env.envs.features import FEATURES
 from wdmoe_env.files.safe import StorageError
 from wdmoe_env.scenario import Scenario, load_scenario, scenario_from
 
@@ -26,15 +26,16 @@ def saved_scenario(data: Any, origin: str, read_files: bool = True) -> Scenario:
         raise StorageError(f"{origin} does not fit this version of the project: {faults}") from error
 
 
-def encodings(bandwidth: str) -> dict[str, Any]:
-    """What the network's inputs and outputs mean in this version, for a scenario's way to split the band."""
-    kinds, features = price_kinds(bandwidth), list(FEATURES)
-    return {"action": "price", "action_kinds": kinds, "observation": "device", "features": features}
+def encodings(scenario: Scenario) -> dict[str, Any]:
+    """What the inputs and outputs of a scenario's networks mean in this version."""
+    kinds, used = price_kinds(scenario.bandwidth), ENCODINGS[scenario.prices]
+    inputs = {"observation": used.observation, "features": list(used.features)}
+    return {"action": used.action, "action_kinds": kinds, **inputs}
 
 
 def scenario_difference(trained: Scenario, other: Scenario) -> str | None:
     """The first setting in which two scenarios differ, in words; names and how actions are encoded do not count."""
-    ignored = {"name", "description", "based_on", "bandwidth"}
+    ignored = {"name", "description", "based_on", "bandwidth", "prices"}
     return first_difference(trained.model_dump(exclude=ignored), other.model_dump(exclude=ignored), "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from stable_baselines3.common.policies import BasePolicy
 
 from agents.plan.compatibility import encodings, first_difference, saved_scenario, scenario_difference
 from agents.plan.hyperparameters import WIDTHS, Algorithm
-from agents.sb3.actor import Actor, actor_of
-from agents.sb3.policies import DevicePPOPolicy, DeviceSACPolicy
-from wdmoe_env.envs.codecs import ActionCodec, ObservationCodec, action_codec, observation_codec
+from agents.plan.prices import price_action, priced_observation
+from agents.sb3.actor import actor_of
+from agents.sb3.expert_policies import POLICIES, policy_of
+from wdmoe_env.envs.codecs import ActionCodec, ObservationCodec
 from wdmoe_env.files.provenance import versions
 from wdmoe_env.files.safe import StorageError
 from wdmoe_env.files.tensors import load_folder, save_folder
@@ -25,29 +27,29 @@ from wdmoe_env.scenario import Scenario, load_scenario
 BEST, STEM = "best", "policy"
 MAX_BYTES = 512 * 2**20
 """Weights of the widest network that the hyperparameters allow take 270 MB; those of the default 0.1 MB."""
-POLICIES: dict[str, type[BasePolicy]] = {"ppo": DevicePPOPolicy, "sac": DeviceSACPolicy}
 
 
 class TrainedPolicy:
     """A learned policy; it decides without exploring. Call `reset` first, which takes the weights of that moment.
 
-    It splits the band as it has learned to, whatever a scenario sets for price actions.
+    It prices devices or experts and splits the band as it has learned to, whatever a scenario sets for that.
 
     Args:
         name: what tables call it.
-        network: decides. Its weights do not depend on the number of devices; its spaces may be those of another cell.
+        network: decides. Its weights do not depend on the number of devices and experts; its spaces may be those of
+            another cell.
         scenario: what it was trained in.
         transfer: whether it may run in other scenarios than its own.
 
     Attributes:
-        network: what decides, in torch; its `mean_action` takes tables of any number of devices.
+        network: what decides, in torch; its `mean_action` takes tables of any number of devices or experts.
         scenario: what it was trained in. The files that it names were not read if the policy was loaded.
     """
 
     def __init__(self, name: str, network: BasePolicy, scenario: Scenario, transfer: bool = False) -> None:
         self.name, self.scenario = name, scenario
         self.network, self._transfer = network, transfer
-        self._actor: Actor | None = None
+        self._actor: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
         self._ready: tuple[Scenario, ActionCodec, ObservationCodec] | None = None
 
     def reset(self, scenario: Scenario, num_envs: int) -> None:
@@ -61,13 +63,14 @@ class TrainedPolicy:
                 f"policy {self.name!r} was trained in scenario {self.scenario.name!r}, not in this one: {difference}; "
                 "with transfer it runs all the same"
             )
-        scenario = scenario.model_copy(update={"bandwidth": self.scenario.bandwidth})
+        learned = {"bandwidth": self.scenario.bandwidth, "prices": self.scenario.prices}
+        scenario = scenario.model_copy(update=learned)
         if self._ready is None or self._ready[0] != scenario:
-            self._ready = scenario, action_codec("price", scenario), observation_codec("device", scenario)
-        self._actor = actor_of(self.network)
+            self._ready = scenario, price_action(scenario), priced_observation(scenario)
+        self._actor = actor_of(self.network, scenario.hosts)
 
     def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The action for each row of an encoded (N, U, F) observation, (N, A), within [-1, 1].
+        """The action for each row of an encoded (N, U, F) or (N, E, F) observation, (N, A), within [-1, 1].
 
         Raises:
             RuntimeError: `reset` was not called yet.
@@ -94,7 +97,7 @@ def save_policy(folder: Path, algorithm: Algorithm, network: BasePolicy, width: 
         "algorithm": algorithm,
         "width": width,
         "scenario": scenario.model_dump(mode="json"),
-        "encodings": encodings(scenario.bandwidth),
+        "encodings": encodings(scenario),
         "versions": versions(),
     }
     save_folder(folder, STEM, _weights(algorithm, network), data)
@@ -119,14 +122,14 @@ def load_policy(folder: Path, name: str, transfer: bool = False) -> TrainedPolic
     tensors, data = load_folder(folder, STEM, MAX_BYTES)
     file = folder / f"{STEM}.json"
     algorithm = data.get("algorithm")
-    if not isinstance(algorithm, str) or algorithm not in POLICIES:
-        raise StorageError(f"{file}: algorithm is {algorithm!r:.60}, expected one of {', '.join(POLICIES)}")
+    if not isinstance(algorithm, str) or algorithm not in (known := POLICIES["device"]):
+        raise StorageError(f"{file}: algorithm is {algorithm!r:.60}, expected one of {', '.join(known)}")
     scenario = saved_scenario(data.get("scenario"), str(file), read_files=False)
-    if difference := first_difference(data.get("encodings"), encodings(scenario.bandwidth), "encodings"):
+    if difference := first_difference(data.get("encodings"), encodings(scenario), "encodings"):
         raise StorageError(f"{file} does not fit this version of the project: {difference}")
     width = _width(data, tensors, file)
     # Weights do not depend on the cell. One of our own making reads no file, and is small.
-    network = _network(algorithm, width, load_scenario("paper", bandwidth=scenario.bandwidth))
+    network = _network(algorithm, width, load_scenario("paper", bandwidth=scenario.bandwidth, prices=scenario.prices))
     try:
         check_same_tree(tensors, _weights(algorithm, network), "policy")
         network.load_state_dict(tensors, strict=False)
@@ -152,7 +155,7 @@ def _weights(algorithm: str, network: BasePolicy) -> dict[str, torch.Tensor]:
 
 
 def _network(algorithm: str, width: int, scenario: Scenario) -> BasePolicy:
-    spaces = observation_codec("device", scenario).space, action_codec("price", scenario).space
-    network: Any = POLICIES[algorithm]
-    made: BasePolicy = network(*spaces, lambda _: 0.0, width=width)
+    spaces = priced_observation(scenario).space, price_action(scenario).space
+    network, arguments = policy_of(algorithm, scenario)
+    made: BasePolicy = network(*spaces, lambda _: 0.0, width=width, **arguments)
     return made

@@ -14,7 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 
 from agents.plan.hyperparameters import Algorithm
-from agents.sb3.policies import DevicePPOPolicy, DeviceSACPolicy
+from agents.sb3.expert_policies import policy_of
 from agents.sb3.vec_env import WDMoEVecEnv
 
 
@@ -47,16 +47,17 @@ def build(
     def learning_rate(_: float) -> float:
         return float(first + (last - first) * progress())
 
-    policy: dict[str, Any] = {"width": settings.pop("width")}
+    kind, policy = policy_of(algorithm, env.simulator.scenario)
+    policy["width"] = settings.pop("width")
     common: dict[str, Any] = {"learning_rate": learning_rate, "seed": seed, "device": "cpu"}
     if algorithm == "ppo":
         policy["log_std_init"] = settings.pop("log_std_init")
         settings["n_steps"] = max(settings.pop("rollout") // env.num_envs, 1)
         compared = settings.pop("greedy_baseline")
-        model: BaseAlgorithm = PPO(DevicePPOPolicy, env, policy_kwargs=policy, **settings, **common)
+        model: BaseAlgorithm = PPO(kind, env, policy_kwargs=policy, **settings, **common)
         env.greedy = _greedy(model) if compared else None
     else:
-        model = SAC(DeviceSACPolicy, env, policy_kwargs=policy, **settings, **common)
+        model = SAC(kind, env, policy_kwargs=policy, **settings, **common)
     model.set_logger(Logger(folder=None, output_formats=[]))
     # Resets the cells now, so that there is a state to save before the first `learn` call, too.
     model._setup_learn(0)

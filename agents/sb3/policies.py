@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -36,10 +37,10 @@ class _ActorAndCritic(nn.Module):
     They share nothing: the critic of an actor that was warm-started has all to learn, and would tear it apart.
     """
 
-    def __init__(self, devices: int, features: int, width: int) -> None:
+    def __init__(self, rows: int, encoder: Callable[[], nn.Module], width: int) -> None:
         super().__init__()
-        self.table = Unflatten(devices)
-        self.actor, self.critic = DeviceEncoder(features, width), DeviceEncoder(features, width)
+        self.table = Unflatten(rows)
+        self.actor, self.critic = encoder(), encoder()
         self.latent_dim_pi = self.latent_dim_vf = width
 
     def forward(self, flat: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,11 +63,18 @@ class DevicePPOPolicy(ActorCriticPolicy):
     def _build_mlp_extractor(self) -> None:
         devices, features, self._kinds = _sizes(self.observation_space, self.action_space)
         self._devices = devices
-        self.mlp_extractor: Any = _ActorAndCritic(devices, features, self._width)
+        self._build_encoders(devices, partial(DeviceEncoder, features, self._width))
+
+    def _build_encoders(self, rows: int, encoder: Callable[[], nn.Module]) -> None:
+        """Two encoders of the observation, a table of so many rows."""
+        self.mlp_extractor: Any = _ActorAndCritic(rows, encoder, self._width)
+
+    def _head(self) -> nn.Module:
+        return DeviceHead(self._width, self._kinds, START)
 
     def _build(self, lr_schedule: Any) -> None:
         super()._build(lr_schedule)
-        self.action_net: Any = DeviceHead(self._width, self._kinds, START)
+        self.action_net: Any = self._head()
         self.value_net: Any = DeviceValue(self._width)
         self.log_std = nn.Parameter(torch.full((self._kinds,), float(self.log_std_init)))
         optimizer: Any = self.optimizer_class
@@ -79,7 +87,11 @@ class DevicePPOPolicy(ActorCriticPolicy):
     def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
         mean = self.action_net(latent_pi)
         assert isinstance(self.action_dist, DiagGaussianDistribution)
-        return self.action_dist.proba_distribution(mean, self.log_std.repeat_interleave(self._devices))
+        return self.action_dist.proba_distribution(mean, self._log_std())
+
+    def _log_std(self) -> Tensor:
+        """(A,) of each value of an action."""
+        return self.log_std.repeat_interleave(self._devices)
 
 
 class DeviceSACPolicy(SACPolicy):
@@ -96,17 +108,23 @@ class DeviceSACPolicy(SACPolicy):
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
         actor: Any = super().make_actor(features_extractor)
-        devices, features, kinds = _sizes(self.observation_space, self.action_space)
-        actor.latent_pi = nn.Sequential(Unflatten(devices), DeviceEncoder(features, self._width))
-        # The actor's actions go through tanh.
-        actor.mu = DeviceHead(self._width, kinds, tuple(float(np.arctanh(value)) for value in START))
-        actor.log_std = DeviceHead(self._width, kinds, (-1.0,) * kinds)
+        actor.latent_pi, actor.mu, actor.log_std = self._actor_parts()
         return actor.to(self.device)
 
     def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
         critic = super().make_critic(features_extractor)
-        make = partial(DeviceCritic, *_sizes(self.observation_space, self.action_space), self._width)
-        critic.q_networks = [make() for _ in range(critic.n_critics)]
+        critic.q_networks = [self._critic_network() for _ in range(critic.n_critics)]
         for index, network in enumerate(critic.q_networks):
             critic.add_module(f"qf{index}", network)
         return critic.to(self.device)
+
+    def _actor_parts(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+        """Encoder, and heads of the actions' mean and log of the standard deviation."""
+        devices, features, kinds = _sizes(self.observation_space, self.action_space)
+        latent = nn.Sequential(Unflatten(devices), DeviceEncoder(features, self._width))
+        # The actor's actions go through tanh.
+        mean = DeviceHead(self._width, kinds, tuple(float(np.arctanh(value)) for value in START))
+        return latent, mean, DeviceHead(self._width, kinds, (-1.0,) * kinds)
+
+    def _critic_network(self) -> nn.Module:
+        return DeviceCritic(*_sizes(self.observation_space, self.action_space), self._width)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.plan.prices import ENCODINGS
 from wdmoe_env.arrays import FloatArray
 from wdmoe_env.envs.codecs import ActionEncoding, ObservationEncoding, action_codec, observation_codec
 from wdmoe_env.gating.bank import Split
@@ -18,6 +19,9 @@ from wdmoe_env.simulator.simulator import Simulator
 
 class WDMoEVecEnv(VecEnv):
     """N cells with same-step autoreset, `terminal_observation` and `TimeLimit.truncated`.
+
+    Args:
+        action, observation: encodings; None: those that the scenario's `prices` asks for.
 
     Attributes:
         greedy: what would be decided without exploring, from encoded observations to actions. If it is set, rewards are
@@ -33,12 +37,13 @@ class WDMoEVecEnv(VecEnv):
         self,
         scenario: Scenario,
         num_envs: int,
-        action: ActionEncoding = "price",
-        observation: ObservationEncoding = "device",
+        action: ActionEncoding | None = None,
+        observation: ObservationEncoding | None = None,
         split: Split = "train",
     ) -> None:
-        self.simulator = Simulator(scenario, num_envs, split)
-        self.actions, self.observations = action_codec(action, scenario), observation_codec(observation, scenario)
+        self.simulator, default = Simulator(scenario, num_envs, split), ENCODINGS[scenario.prices]
+        self.actions = action_codec(action or default.action, scenario)
+        self.observations = observation_codec(observation or default.observation, scenario)
         super().__init__(num_envs, self.observations.space, self.actions.space)
         self._pending: Any = None
         self._seen: tuple[Observation | None, Any] = None, None

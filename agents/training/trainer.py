@@ -166,7 +166,7 @@ class Trainer:
             "warm": self._warm,
             "wandb_id": self._wandb_id,
             "scenario": self.plan.scenario.model_dump(mode="json"),
-            "encodings": encodings(self.plan.scenario.bandwidth),
+            "encodings": encodings(self.plan.scenario),
         }
         self.run.save_checkpoint(self.steps, tensors, data)
 
@@ -184,7 +184,7 @@ class Trainer:
         saved = saved_scenario(data.get("scenario"), str(folder), read_files=False)
         if difference := scenario_difference(saved, self.plan.scenario):
             raise StorageError(f"checkpoint {folder} is of another scenario: {difference}")
-        if difference := first_difference(data.get("encodings"), encodings(saved.bandwidth), "encodings"):
+        if difference := first_difference(data.get("encodings"), encodings(saved), "encodings"):
             raise StorageError(f"checkpoint {folder} does not fit this version of the project: {difference}")
         try:
             self._check_form(data)

@@ -20,6 +20,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from agents.plan.plan import Plan
+from agents.plan.prices import priced_observation
 from agents.warm_start import split_ascent
 from agents.warm_start.fitting import fit_actor
 from baselines.price import Price, Solution
@@ -27,7 +28,7 @@ from wdmoe_env.allocation import allocate_for
 from wdmoe_env.arrays import BoolArray, FloatArray
 from wdmoe_env.console.progress import ProgressBar
 from wdmoe_env.console.stop import Stop
-from wdmoe_env.envs.codecs import LOGIT_SCALE, PriceAction, observation_codec
+from wdmoe_env.envs.codecs import LOGIT_SCALE, PRICE_MAX, PriceAction
 from wdmoe_env.interface import Observation, plain_routing
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.simulator.simulator import Simulator
@@ -39,6 +40,8 @@ DEVICES: Final = 262_144
 """Prices that are imitated, all steps together: a step of a larger cell takes longer, and shows more of them."""
 MARKUP: Final = 1.1
 """Imitated prices over those found: imitation errs to both sides, and the floor mends prices that are too high."""
+BELOW: Final = 0.99
+"""Imitated price of an expert, at most, over the least gate weight that it keeps: just below, so that it is kept."""
 HELD_OUT: Final = 0.125
 """Share of the steps, the last ones, that only measure the error."""
 BATCH: Final = 8192
@@ -59,7 +62,7 @@ class Samples:
     """What is imitated.
 
     Attributes:
-        observations: (S, U, F), encoded as the agent sees them.
+        observations: (S, U, F) or (S, E, F), encoded as the agent sees them.
         actions: (S, A).
         matters: (S, A) 1 where a value of the action matters, else 0.
     """
@@ -99,7 +102,8 @@ def warm_start(policy: BasePolicy, plan: Plan, console: Console, stop: Stop) -> 
     Draws from generators of its own, which the plan's seed determines: what is drawn later does not depend on it.
     """
     before = copy.deepcopy(policy.state_dict())
-    steps = max(DEVICES // (CELLS * plan.scenario.num_devices), 2)
+    rows, _ = priced_observation(plan.scenario).space.shape or ()
+    steps = max(DEVICES // (CELLS * rows), 2)
 
     def checked(bar: ProgressBar) -> Show:
         def show(done: int) -> None:
@@ -135,7 +139,7 @@ def _climb(
 def collect(scenario: Scenario, seed: int, steps: int, show: Show = lambda _: None) -> Samples:
     """Let `price` decide in training cells, and write down its prices, in the order of time."""
     simulator, teacher = Simulator(scenario, CELLS, "train"), Price()
-    codec = observation_codec("device", scenario)
+    codec = priced_observation(scenario)
     teacher.reset(scenario, CELLS)
     observation, found = simulator.reset(seed), []
     for step in range(steps):
@@ -171,12 +175,16 @@ def _error(policy: BasePolicy, samples: Samples) -> Tensor:
 def _target(solution: Solution, observation: Observation, scenario: Scenario) -> tuple[FloatArray, BoolArray]:
     """The (N, A) action that comes closest to what was found, and where it matters.
 
-    Prices matter for devices that tokens may be on; logits, of which only differences count, for those with a band.
+    Prices matter where tokens may be; logits, of which only differences count, for devices with a band.
     """
     decision, compute = solution.decision, scenario.compute_model
-    wanted = decision.selection | plain_routing(observation, scenario.model.top_k)
-    action = PriceAction.encode(MARKUP * solution.price).astype(np.float64)
-    matters = compute.per_device(selection.tokens_per_expert(wanted)) > 0
+    tokens = selection.tokens_per_expert(decision.selection | plain_routing(observation, scenario.model.top_k))
+    price = MARKUP * solution.price
+    if scenario.prices == "expert":
+        price, matters = _expert_price(price, observation, decision.selection, scenario), tokens > 0
+    else:
+        matters = compute.per_device(tokens) > 0
+    action = PriceAction.encode(price).astype(np.float64)
     if scenario.bandwidth == "optimal":
         return action, matters
     residual, used = scenario.bandwidth == "residual", decision.bandwidth > 0.0
@@ -185,3 +193,13 @@ def _target(solution: Solution, observation: Observation, scenario: Scenario) ->
     logits -= np.mean(logits, axis=1, keepdims=True, where=used)
     logits = np.clip(logits if residual else logits / LOGIT_SCALE, -1.0, 1.0)
     return np.concatenate([action, logits], axis=1), np.concatenate([matters, used], axis=1)
+
+
+def _expert_price(price: FloatArray, observation: Observation, chosen: BoolArray, scenario: Scenario) -> FloatArray:
+    """(N, E) prices that bring about a (N, J, E) selection: those of devices, no higher than what an expert keeps.
+
+    Experts without a token have the highest price: that of their device may not keep all tokens away from them.
+    """
+    least = np.where(chosen, observation.gate_weights, np.inf).min(axis=1)
+    kept = np.minimum(scenario.compute_model.per_expert(price), BELOW * least)
+    return np.where(np.isinf(least), PRICE_MAX, kept)

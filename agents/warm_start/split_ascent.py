@@ -18,10 +18,10 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
+from agents.plan.prices import price_action, priced_observation
 from agents.warm_start.fitting import fit_actor
 from wdmoe_env.allocation import allocate_for
 from wdmoe_env.arrays import BoolArray, FloatArray
-from wdmoe_env.envs.codecs import PriceAction, observation_codec
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.simulator.simulator import Simulator
 from wdmoe_env.system import selection
@@ -50,8 +50,8 @@ class Layers:
     """What decides the reward of S layers, with the selection of the actor as it was.
 
     Attributes:
-        table: (S, U, F) encoded observations.
-        price: (S, U) price actions that the actor had.
+        table: (S, U, F) or (S, E, F) encoded observations.
+        price: (S, U) or (S, E) price actions that the actor had.
         tokens: (S, U) tokens of each device.
         computing: (S, U) seconds that each device computes.
         base: (S, U) what the split is proportional to where all logits are 0, Hz.
@@ -93,7 +93,7 @@ def num_steps(scenario: Scenario) -> int:
 def watch(policy: BasePolicy, scenario: Scenario, seed: int, show: Show = lambda _: None) -> Layers:
     """Let the actor decide in training cells, without exploring, and write down what its reward depends on."""
     simulator = Simulator(scenario, CELLS, "train")
-    codec, actions = observation_codec("device", scenario), PriceAction(scenario)
+    codec, actions = priced_observation(scenario), price_action(scenario)
     observation, found = simulator.reset(seed), []
     for step in range(num_steps(scenario)):
         table = np.asarray(codec.encode(observation))
@@ -104,7 +104,7 @@ def watch(policy: BasePolicy, scenario: Scenario, seed: int, show: Show = lambda
         # No price action breaks the floor: the reward is a ratio of latencies or its logarithm, without a penalty.
         ratio = np.exp(outcome.reward) if scenario.reward.scale == "log" else outcome.reward
         scale = ratio * outcome.metrics["latency"]
-        found.append((table, action[:, : scenario.num_devices], *needs, scale))
+        found.append((table, action[:, : actions.num_prices], *needs, scale))
         observation = simulator.reset() if outcome.truncated.all() else outcome.observation
         show(step + 1)
     columns = (np.concatenate(column).astype(np.float32) for column in zip(*found, strict=True))
@@ -137,12 +137,12 @@ def rewards(logits: Tensor, layers: Layers, scenario: Scenario) -> Tensor:
 def ascend(policy: Any, layers: Layers, scenario: Scenario, seed: int, show: Show = lambda _: None) -> Ascent:
     """Raise the mean reward of all but the last layers by the actor's logits, and measure on the last ones."""
     count, devices = round(len(layers.scale) * (1.0 - HELD_OUT)), scenario.num_devices
-    codec, held_out = PriceAction(scenario), layers.at(slice(count, None))
+    codec, held_out = price_action(scenario), layers.at(slice(count, None))
 
     def loss(some: Layers) -> tuple[Tensor, Tensor]:
         action = policy.mean_action(some.table)
         logits = codec.meaning(action.clamp(-1.0, 1.0))[1]
-        moved = (action[:, :devices] - some.price).square().mean()
+        moved = (action[:, : codec.num_prices] - some.price).square().mean()
         return -rewards(logits, some, scenario).mean(), moved
 
     with torch.no_grad():

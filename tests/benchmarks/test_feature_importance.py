@@ -64,9 +64,16 @@ def test_imitation_without_a_column(tiny: Scenario, monkeypatch: pytest.MonkeyPa
     for name, value in {"CELLS": 16, "BATCH": 64, "UPDATES": 3}.items():
         monkeypatch.setattr(imitation, name, value)
     few = {name: features.groups()[name] for name in ("token_time", "load", "slower_on_average")}
-    monkeypatch.setattr(features, "groups", lambda: few)
+    monkeypatch.setattr(features, "groups", lambda _: few)
     found = rows(tiny, "token_time", retrain=True, retrain_steps=4)
     known = found[features.ALL].error
     # Always 0 in this scenario. They come after others, which must have left the samples and the network as they were.
     assert found["load"].error == found["slower_on_average"].error == known
     assert found["token_time"].error not in (None, known)
+
+
+def test_columns_of_experts_have_groups_of_their_own() -> None:
+    of_experts = features.groups("expert")
+    assert list(of_experts)[: len(features.groups())] == list(features.groups())
+    assert {"expert_lost_*", "expert_dropped_*", "opening"} <= of_experts.keys()
+    assert len(of_experts["expert_lost_*"]) == len(PRICE_LEVELS)

@@ -13,7 +13,7 @@ ALLOWED = {
     # `native` says what the decision is, for policies of one's own; for SB3 there are `token` and `price`.
     "Dict action": r"The action space is not based off a numpy array",
 }
-ENCODINGS = [(a, o) for a in ("native", "token", "price") for o in ("dict", "flat", "device")]
+ENCODINGS = [(a, o) for a in ("native", "token", "price", "expert-price") for o in ("dict", "flat", "device", "expert")]
 
 
 def make(name, action, observation, **settings):

@@ -32,7 +32,7 @@ SCENARIOS = {
 
 
 @pytest.mark.parametrize("split", ["learned", "optimal", "residual"])
-@pytest.mark.parametrize("action", ["native", "token", "price"])
+@pytest.mark.parametrize("action", ["native", "token", "price", "expert-price"])
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**31), name=st.sampled_from(list(SCENARIOS)), extreme=st.booleans())
 def test_any_action_of_the_space_is_a_valid_decision(split, action, seed, name, extreme):
@@ -83,12 +83,13 @@ def test_without_a_floor_a_higher_price_never_brings_a_device_more_tokens(seed, 
     assert not (few & ~many).any()
 
 
+@pytest.mark.parametrize("kind", ["price", "expert-price"])
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**31), floor=st.sampled_from([0.5, 0.9, 0.95, 1.0]), name=st.sampled_from(list(SCENARIOS)))
-def test_no_price_action_breaks_the_floor(seed, floor, name):
+def test_no_price_action_breaks_the_floor(kind, seed, floor, name):
     scenario = SCENARIOS[name](reward={"mass_floor": floor})
     simulator, observation = start(scenario, 4, seed)
-    codec = action_codec("price", scenario)
+    codec = action_codec(kind, scenario)
     action = np.random.default_rng(seed).uniform(-1, 1, (4, *(codec.space.shape or ()))).astype(np.float32)
     outcome = simulator.step(codec.decode(action, observation))
     assert outcome.metrics["retained_mass"].min() >= floor - 1e-6
@@ -139,6 +140,35 @@ def test_residual_bandwidth_corrects_the_exact_split():
     np.testing.assert_allclose(corrected.sum(axis=1), scenario.radio.bandwidth_hz)
 
 
+@pytest.mark.parametrize("split", ["learned", "optimal", "residual"])
+@pytest.mark.parametrize("host", [None, [2, 0, 3, 1]])
+def test_with_one_expert_a_device_expert_prices_are_device_prices(split, host):
+    scenario = toy(4, 4, 2, host=host, bandwidth=split)
+    _, observation = start(scenario, 20)
+    of_devices, of_experts = (action_codec(name, scenario) for name in ("price", "expert-price"))
+    action = np.random.default_rng(0).uniform(-1, 1, (20, *of_devices.space.shape)).astype(np.float32)
+    other = np.concatenate([action[:, :4][:, scenario.hosts], action[:, 4:]], axis=1)
+    expected, found = of_devices.decode(action, observation), of_experts.decode(other, observation)
+    np.testing.assert_array_equal(found.selection, expected.selection)
+    np.testing.assert_array_equal(found.bandwidth, expected.bandwidth)
+
+
+@pytest.mark.parametrize("split", ["learned", "optimal"])
+def test_an_expert_price_closes_one_expert_of_a_device_alone(split):
+    scenario = toy(3, 7, 2, tokens=40, reward={"mass_floor": 0.0}, bandwidth=split)
+    _, observation = start(scenario, 5)
+    codec = action_codec("expert-price", scenario)
+    assert codec.num_prices == 7
+    assert codec.space.shape == (7 if split == "optimal" else 10,)
+    action = flat(codec, 5, -1.0)
+    plain = codec.decode(action, observation).selection
+    action[:, 4] = 1.0  # expert 1 lives on the same device
+    chosen = codec.decode(action, observation).selection
+    assert (observation.gate_weights[..., 4][chosen[..., 4]] > 0.5).all()
+    assert chosen[..., 4].sum() < 0.5 * plain[..., 4].sum()
+    assert (chosen[..., 1] >= plain[..., 1]).all()
+
+
 def test_token_scores_pick_the_best_positive_ones():
     scenario = toy(2, 4, 2, tokens=3)
     _, observation = start(scenario, 1)
@@ -148,7 +178,7 @@ def test_token_scores_pick_the_best_positive_ones():
     np.testing.assert_array_equal(chosen, [[1, 0, 1, 0], [0, 1, 0, 0], [0, 1, 0, 0]])
 
 
-@pytest.mark.parametrize("action", ["token", "price"])
+@pytest.mark.parametrize("action", ["token", "price", "expert-price"])
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64])
 def test_whole_numbers_mean_what_they_mean_as_floats(action, dtype):
     scenario = toy(bandwidth="learned")

@@ -17,8 +17,8 @@ def make(num_envs, name="paper", overrides=None, **options):
     return gym.make_vec("WDMoE-v0", num_envs, "vector_entry_point", scenario=name, overrides=merged, **options)
 
 
-@pytest.mark.parametrize("observation", ["dict", "flat", "device"])
-@pytest.mark.parametrize("action", ["native", "token", "price"])
+@pytest.mark.parametrize("observation", ["dict", "flat", "device", "expert"])
+@pytest.mark.parametrize("action", ["native", "token", "price", "expert-price"])
 @pytest.mark.parametrize("num_envs", [1, 64])
 def test_batches_lie_in_their_spaces(num_envs, action, observation):
     envs = make(num_envs, overrides=SHORT, action=action, observation=observation)

@@ -82,6 +82,13 @@ def test_by_price_maximises_what_the_lp_does(candidates, k):
         assert worth[mine].sum() == pytest.approx(best, abs=1e-12)
 
 
+@pytest.mark.parametrize("candidates", ["top-k", "all"])
+def test_prices_of_experts_are_those_of_their_devices_where_all_pay_the_same(candidates):
+    weights, price = gates(), np.random.default_rng(0).exponential(0.15, (3, 3))
+    expected = selection.by_price(weights, price, 2, HOST, candidates)
+    np.testing.assert_array_equal(selection.by_price(weights, price[:, HOST], 2, candidates=candidates), expected)
+
+
 def test_a_higher_price_never_brings_tokens():
     weights, price = gates(), np.full((3, 3), 0.1)
     before = selection.tokens_per_expert(selection.by_price(weights, price, 2, HOST))

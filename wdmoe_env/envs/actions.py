@@ -84,35 +84,48 @@ class PriceAction:
     them, or else the best one (`selection.by_price`). The price is `0.5 * ((a + 1) / 2) ** 2`, finer where prices are
     low. Where this keeps less gate mass than the scenario's floor, tokens go back to plain routing until it is kept
     (`floor.keep_floor`), so that no price action breaks the floor.
+
+    Attributes:
+        num_prices: how many prices an action begins with: U.
     """
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario, self._k, self._compute = scenario, scenario.model.top_k, scenario.compute_model
-        self._devices = scenario.num_devices
-        self.space = spaces.Box(-1.0, 1.0, (self._devices * price_kinds(scenario.bandwidth),), np.float32)
+        self.num_prices = self._count(scenario)
+        logits = (price_kinds(scenario.bandwidth) - 1) * scenario.num_devices
+        self.space = spaces.Box(-1.0, 1.0, (self.num_prices + logits,), np.float32)
 
     def decode(self, action: Any, observation: Observation) -> Decision:
         values = _checked(action, "action", (len(observation.layer), *self.space.shape), -1, 1)
         return self.decide(*self.meaning(values), observation)
 
     def meaning(self, action: Any) -> tuple[Any, Any]:
-        """Prices in units of gate weight and bandwidth logits that an action, (N, A), means: (N, U) each.
+        """Prices in units of gate weight, (N, num_prices), and (N, U) bandwidth logits that an action, (N, A), means.
 
         Arrays or tensors. There are no logits, (N, 0), where the scenario allocates exactly.
         """
         scale = LOGIT_SCALE if self._scenario.bandwidth == "learned" else 1.0
-        return PRICE_MAX * (0.5 * (action[:, : self._devices] + 1.0)) ** 2, scale * action[:, self._devices :]
+        return PRICE_MAX * (0.5 * (action[:, : self.num_prices] + 1.0)) ** 2, scale * action[:, self.num_prices :]
 
     def decide(self, price: FloatArray, logit: FloatArray, observation: Observation) -> Decision:
-        """The decision that (N, U) prices and logits bring, see `meaning`."""
+        """The decision that prices and logits bring, see `meaning`."""
         chosen = self._select(price, observation)
         return Decision(chosen, self._split(chosen, logit, observation))
 
     def _select(self, price: FloatArray, observation: Observation) -> BoolArray:
         weights, plain = observation.gate_weights, plain_routing(observation, self._k)
-        chosen = selection.by_price(weights, price, self._k, self._compute.host, candidates="all")
-        floor = self._scenario.reward.mass_floor
-        return keep_floor(weights, chosen, plain, self._compute.per_expert(price), floor)
+        of_each, floor = self._of_each_expert(price), self._scenario.reward.mass_floor
+        chosen = selection.by_price(weights, of_each, self._k, candidates="all")
+        return keep_floor(weights, chosen, plain, of_each, floor)
+
+    @staticmethod
+    def _count(scenario: Scenario) -> int:
+        """How many prices an action holds."""
+        return scenario.num_devices
+
+    def _of_each_expert(self, price: FloatArray) -> FloatArray:
+        """The (N, E) price of each expert."""
+        return self._compute.per_expert(price)
 
     def _split(self, chosen: BoolArray, logits: FloatArray, observation: Observation) -> FloatArray:
         """The (N, U) split of the band, in the way that the scenario sets."""
@@ -125,12 +138,27 @@ class PriceAction:
 
     @staticmethod
     def encode(price: FloatArray) -> NDArray[np.float32]:
-        """The values that mean (N, U) prices, the first U of an action; prices above 0.5 become 1, its highest."""
+        """The values that mean prices, the first ones of an action; prices above 0.5 become 1, its highest."""
         return (2.0 * np.sqrt(np.clip(price, 0.0, PRICE_MAX) / PRICE_MAX) - 1.0).astype(np.float32)
 
 
+class ExpertPriceAction(PriceAction):
+    """Flat Box [-1, 1]: a price for each expert, then a bandwidth logit for each device unless it allocates exactly.
+
+    As `PriceAction`, but every expert has a price of its own, which `num_prices` = E counts: where devices host several
+    experts, such an action says which of them to use.
+    """
+
+    @staticmethod
+    def _count(scenario: Scenario) -> int:
+        return scenario.model.experts
+
+    def _of_each_expert(self, price: FloatArray) -> FloatArray:
+        return price
+
+
 def price_kinds(bandwidth: str) -> int:
-    """Values that a price action holds for each device: a price, and a logit unless the band is split exactly."""
+    """Kinds of values that a price action holds: prices, and logits unless the band is split exactly."""
     return 1 if bandwidth == "optimal" else 2
 
 

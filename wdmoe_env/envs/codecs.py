@@ -7,8 +7,16 @@ from typing import Any, Final, Protocol
 
 from gymnasium import spaces
 
-from wdmoe_env.envs.actions import LOGIT_SCALE, PRICE_MAX, NativeAction, PriceAction, TokenAction, split_by_logits
-from wdmoe_env.envs.observations import DeviceObservation, DictObservation, FlatObservation
+from wdmoe_env.envs.actions import (
+    LOGIT_SCALE,
+    PRICE_MAX,
+    ExpertPriceAction,
+    NativeAction,
+    PriceAction,
+    TokenAction,
+    split_by_logits,
+)
+from wdmoe_env.envs.observations import DeviceObservation, DictObservation, ExpertObservation, FlatObservation
 from wdmoe_env.interface import Decision, Observation
 from wdmoe_env.registry import Registry
 from wdmoe_env.scenario import Scenario
@@ -22,6 +30,8 @@ __all__ = [
     "ActionEncoding",
     "DeviceObservation",
     "DictObservation",
+    "ExpertObservation",
+    "ExpertPriceAction",
     "FlatObservation",
     "NativeAction",
     "ObservationCodec",
@@ -36,9 +46,9 @@ __all__ = [
 ]
 
 ActionEncoding = str
-"""Name of an encoding of actions: `native`, `token`, `price`, or one that was registered."""
+"""Name of an encoding of actions: `native`, `token`, `price`, `expert-price`, or one that was registered."""
 ObservationEncoding = str
-"""Name of an encoding of observations: `dict`, `flat`, `device`, or one that was registered."""
+"""Name of an encoding of observations: `dict`, `flat`, `device`, `expert`, or one that was registered."""
 
 
 class ActionCodec(Protocol):
@@ -94,9 +104,11 @@ def register_observation(name: str, codec: MakeObservation) -> MakeObservation:
 register_action("native", NativeAction)
 register_action("token", TokenAction)
 register_action("price", PriceAction)
+register_action("expert-price", ExpertPriceAction)
 register_observation("dict", DictObservation)
 register_observation("flat", FlatObservation)
 register_observation("device", DeviceObservation)
+register_observation("expert", ExpertObservation)
 
 
 def action_codec(name: ActionEncoding, scenario: Scenario) -> ActionCodec:

@@ -23,8 +23,8 @@ class WDMoEEnv(gym.Env[Any, Any]):
 
     Args:
         scenario: a preset's name, the path of a YAML file, or a Scenario.
-        action: `native`, `token` or `price`; see `wdmoe_env.envs.codecs`.
-        observation: `dict`, `flat` or `device`.
+        action: `native`, `token`, `price` or `expert-price`; see `wdmoe_env.envs.codecs`.
+        observation: `dict`, `flat`, `device` or `expert`.
         split: `train`, `validation` or `test`, which bank of gate weights to draw passes from.
         overrides: scenario settings to replace, merged deeply.
         render_mode: None, `rgb_array` or `human`.

@@ -6,6 +6,7 @@ beside a model or forgotten at evaluation. One formula, `columns`, serves NumPy 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -50,15 +51,16 @@ STALE: Final = ("slower_on_average", "slower_on_both", "average_dl", "average_ul
 """Columns that tell how the known gains may err; 0 where gains are known at once and without error."""
 
 
-def _places() -> dict[str, int | slice]:
-    family_of = {f"{family}_{price}": family for family in FAMILIES for price in PRICE_LEVELS}
+def places_of(features: Mapping[str, str], families: tuple[str, ...]) -> dict[str, int | slice]:
+    """The column of each entry of a table by its name, or the columns of a family, in order."""
+    family_of = {f"{family}_{price}": family for family in families for price in PRICE_LEVELS}
     at: dict[str, list[int]] = {}
-    for index, name in enumerate(FEATURES):
+    for index, name in enumerate(features):
         at.setdefault(family_of.get(name, name), []).append(index)
-    return {name: slice(found[0], found[-1] + 1) if name in FAMILIES else found[0] for name, found in at.items()}
+    return {name: slice(found[0], found[-1] + 1) if name in families else found[0] for name, found in at.items()}
 
 
-PLACES: Final = _places()
+PLACES: Final = places_of(FEATURES, FAMILIES)
 """The column of each entry of `columns`, or the columns of a family, in order."""
 
 
@@ -66,8 +68,15 @@ def device_features(observation: Observation, scenario: Scenario) -> NDArray[np.
     """Features of every device: (N, U, F), finite, within -LIMIT to LIMIT."""
     plain = plain_sums(observation, scenario.model.top_k)
     table = np.zeros((*observation.load.shape, len(FEATURES)), dtype=np.float32)
-    for name, values in columns(observation, plain, scenario, scenario.compute_model).items():
-        table[:, :, PLACES[name]] = values if values.ndim == 2 else values.transpose(0, 2, 1)
+    return fill(table, PLACES, columns(observation, plain, scenario, scenario.compute_model))
+
+
+def fill(
+    table: NDArray[np.float32], places: Mapping[str, int | slice], found: Mapping[str, FloatArray]
+) -> NDArray[np.float32]:
+    """Write what `columns` found into a table, (N, rows, F), of zeros, and cut it off at the limits."""
+    for name, values in found.items():
+        table[:, :, places[name]] = values if values.ndim == 2 else values.transpose(0, 2, 1)
     return np.clip(table, -LIMIT, LIMIT, out=table)
 
 
@@ -93,7 +102,7 @@ def columns(seen: Any, plain: PlainSums, scenario: Scenario, compute: ComputeMod
     computing = compute_time(plain.tokens, seen.load, compute, xp)
     sending = tokens * sending_one
     times = sending + computing
-    slowest, mean_mass = _largest(times, xp), _mean(mass)
+    slowest, mean_mass = _largest(times, xp), mean(mass)
     spectral, last = rates / (band * LN2 * 20.0), seen.last_device_time
     found = {
         "efficiency_dl": spectral[0],
@@ -131,8 +140,8 @@ def _stale(seen: Any, scenario: Scenario, reach: FloatArray, sending_one: FloatA
     }
 
 
-def _mean(values: Any) -> Any:
-    """Mean over devices, as a column."""
+def mean(values: Any) -> Any:
+    """Mean over devices, or experts, as a column."""
     return values.sum(axis=-1, keepdims=True) / values.shape[-1]
 
 
@@ -144,4 +153,4 @@ def _largest(values: Any, xp: Any) -> Any:
 
 def _log_ratio(values: Any, xp: Any) -> Any:
     """Log of values over their mean over devices, over 3; at least -2, also where a value is 0."""
-    return xp.log(xp.maximum(values / _mean(values), LEAST_RATIO)) / 3.0
+    return xp.log(xp.maximum(values / mean(values), LEAST_RATIO)) / 3.0

@@ -7,6 +7,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from wdmoe_env.arrays import FloatArray
+from wdmoe_env.envs.expert_features import EXPERT_FEATURES, expert_features
 from wdmoe_env.envs.features import FEATURES, LIMIT, device_features
 from wdmoe_env.interface import Observation
 from wdmoe_env.scenario import Scenario
@@ -71,6 +72,17 @@ class DeviceObservation:
 
     def encode(self, observation: Observation) -> NDArray[np.float32]:
         return device_features(observation, self._scenario)
+
+
+class ExpertObservation:
+    """A table (E, F) of per-expert features, see `wdmoe_env.envs.expert_features.EXPERT_FEATURES`."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self.space = spaces.Box(-LIMIT, LIMIT, (scenario.model.experts, len(EXPERT_FEATURES)), np.float32)
+
+    def encode(self, observation: Observation) -> NDArray[np.float32]:
+        return expert_features(observation, self._scenario)
 
 
 def _scaled_db(gain: FloatArray) -> FloatArray:

@@ -110,27 +110,28 @@ def by_price(
     gate_weights: GateArray,
     price: FloatArray,
     k: int,
-    host: IntArray,
+    host: IntArray | None = None,
     candidates: Candidates = "top-k",
     routed: BoolArray | None = None,
 ) -> BoolArray:
-    r"""Keep the experts that are worth their device's price. (N, J, E) bool.
+    r"""Keep the experts that are worth their price. (N, J, E) bool.
 
-    .. math:: q_j = \arg\max_{1 \le \sum_e q_{je} \le K} \sum_e (w_{je} - \mu_{host(e)})\, q_{je}
+    .. math:: q_j = \arg\max_{1 \le \sum_e q_{je} \le K} \sum_e (w_{je} - \mu_e)\, q_{je}
 
     Each token keeps those of its candidates with :math:`w > \mu`, at most K, and where none is, the one with the
-    largest :math:`w - \mu`. The prices are the multipliers of the devices' capacities: by LP duality some make this the
-    optimal selection (docs/system-model.md).
+    largest :math:`w - \mu`. With a price for each device, :math:`\mu_e = \mu_{host(e)}`, the prices are the multipliers
+    of the devices' capacities: by LP duality some make this the optimal selection (docs/system-model.md).
 
     Args:
         gate_weights: (N, J, E).
-        price: (N, U), in units of gate weight, not negative.
+        price: (N, U) of each device, or (N, E) of each expert, in units of gate weight, not negative.
         k: most experts a token may use.
-        host: (E,) device of each expert.
+        host: (E,) device of each expert, for prices of devices. None: the prices are those of experts.
         candidates: `top-k`: experts may only be dropped from plain top-K routing. `all`: tokens may be re-routed.
         routed: (N, J, E) plain top-K routing, if it is known already.
     """
-    net = by_expert(gate_weights) - price.astype(gate_weights.dtype)[:, host, None]
+    of_each = price.astype(gate_weights.dtype)
+    net = by_expert(gate_weights) - (of_each if host is None else of_each[:, host])[:, :, None]
     if candidates == "all":
         return by_score(net.swapaxes(1, 2), k)
     allowed = by_expert(top_k(gate_weights, k) if routed is None else routed)

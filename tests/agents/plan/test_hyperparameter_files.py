@@ -98,4 +98,4 @@ def test_encodings_are_those_of_the_codec_and_load_no_scenario(bandwidth: str, m
 
     monkeypatch.setattr(compatibility, "load_scenario", refuse)
     (actions,) = action_codec("price", scenario).space.shape or ()
-    assert encodings(bandwidth)["action_kinds"] * scenario.num_devices == actions
+    assert encodings(scenario)["action_kinds"] * scenario.num_devices == actions

@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 from support.run_files import assert_same_run, table, text
-from support.toy import preset
+from support.toy import preset, toy
 
 from agents.files.run_dir import RunDir
 from agents.plan.hyperparameters import hyperparameters
@@ -187,3 +187,31 @@ def test_the_climb_is_told(make_plan: Make, tmp_path: Path, console: Console) ->
     found = imitation.Imitation(0.5, 0.25, split_ascent.Ascent(1.0, 1.5)).figures()
     assert found == {"error_before": 0.5, "error": 0.25, "split_before": 1.0, "split_after": 1.5}
     assert imitation.Imitation(0.5, 0.25).figures() == {"error_before": 0.5, "error": 0.25}
+
+
+@pytest.mark.parametrize("bandwidth", ["optimal", "learned"])
+def test_expert_prices_that_are_imitated_open_what_was_opened(bandwidth: Any) -> None:
+    scenario = toy(3, 9, 3, tokens=12, prices="expert", bandwidth=bandwidth, gating={"family": "olmoe"})
+    teacher, observation = imitation.Price(), Simulator(scenario, 16).reset(0)
+    teacher.reset(scenario, 16)
+    solution = teacher.solve(observation)
+    action, matters = imitation._target(solution, observation, scenario)
+    assert action.shape == matters.shape == (16, 9 if bandwidth == "optimal" else 12)
+    wanted, meant = solution.decision, action_codec("expert-price", scenario).decode(action, observation)
+    assert (meant.selection == wanted.selection).mean() > 0.96
+    closed = ~wanted.selection.any(axis=1)
+    assert closed.any()
+    assert (action[:, :9][closed] == 1.0).all()
+    of_devices = action_codec("price", scenario)
+    prices = of_devices.encode(imitation.MARKUP * solution.price)
+    device_action = np.concatenate([prices, action[:, 9:]], axis=1)
+    by_devices = of_devices.decode(device_action, observation).selection
+    assert (meant.selection != wanted.selection).sum() < (by_devices != wanted.selection).sum()
+
+
+def test_warm_start_of_expert_prices(tmp_path: Path, console: Console, make_plan: Make) -> None:
+    scenario = toy(3, 9, 3, prices="expert", bandwidth="residual")
+    plan = replace(make_plan(), warm_start="price", scenario=scenario, timesteps=64)
+    assert one_run.start(plan, tmp_path / "run", console) == 0
+    assert "warm start: splitting the band" in text(console)
+    assert "finished after 64 steps" in text(console)
