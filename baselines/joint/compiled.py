@@ -25,9 +25,7 @@ FILES: Final = (
     "token_moves.py",
     "whole.py",
 )
-SOURCES: Final = hashlib.sha256(
-    b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in NAMES)
-).hexdigest()
+SOURCES: Final = hashlib.sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in FILES)).hexdigest()
 
 
 def compiled(function: Function) -> Function:
