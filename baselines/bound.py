@@ -29,14 +29,14 @@ from wdmoe_env.interface import Observation, plain_sums
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import metrics, selection
 from wdmoe_env.system.compute import compute_time
-from wdmoe_env.system.latency import snr_bandwidth
+from wdmoe_env.system.latency import carrier_to_noise_density
 from wdmoe_env.system.layer import layer_times
 
 STEPS = 24
 """Points that the search for prices tries; more prove hardly anything in addition, except in rare cells."""
 BELOW, ABOVE = (0.0, 0.3, 0.5, 0.65, 0.75, 0.85, 0.92, 0.97), (0.25, 0.5, 1.0)
 """Where the frontier behind the bound on reward is taken: parts of the floor, and parts of the way from it to 1."""
-SLACK = 2e-6
+MASS_TOLERANCE = 2e-6
 """Retained mass below the floor that counts as rounding: the reward's own tolerance, and single precision."""
 TINY = 1e-300
 
@@ -131,13 +131,13 @@ def wlr_bound(
     floor = scenario.reward.mass_floor
     line = frontier(observation, scenario, np.unique([floor, *_above(floor)]).tolist()) if line is None else line
     problem = joint_problem(observation, scenario)
-    known = np.where(line.mass >= floor - SLACK, _ratios(problem, line), 0.0).max(axis=1)
+    known = np.where(line.mass >= floor - MASS_TOLERANCE, _ratios(problem, line), 0.0).max(axis=1)
     if not (exact or few_tokens(problem)):
         return known
     from baselines.joint import strong  # compiles: only where it is needed
 
     mass, latency = _reached(observation, scenario, floor, "wlr")
-    least = (floor - SLACK) * problem.plain_mass
+    least = (floor - MASS_TOLERANCE) * problem.plain_mass
     return strong.most_ratio(problem, mass / latency, known, least, strong.effort_of(problem, exact))
 
 
@@ -179,7 +179,7 @@ def reward_bound(
     setting = scenario.reward
     if setting.metric != "wlr":
         raise ValueError(f"reward.metric is {setting.metric!r}: a bound on the reward is known for 'wlr' alone")
-    problem, lowest = joint_problem(observation, scenario), setting.mass_floor - SLACK
+    problem, lowest = joint_problem(observation, scenario), setting.mass_floor - MASS_TOLERANCE
     if line is None:
         line = frontier(observation, scenario, [mass for mass in reward_grid(scenario) if mass >= lowest])
     # Each point stands on one side of the floor in all cells: crossings lie between two of the grid.
@@ -188,18 +188,20 @@ def reward_bound(
     ratio = _ratios(problem, line)
     if few_tokens(problem):
         above = wlr_bound(observation, scenario, line) if above is None else above
-        ratio = np.where(line.mass > setting.mass_floor - 0.5 * SLACK, np.minimum(ratio, above[:, None]), ratio)
+        ratio = np.where(
+            line.mass > setting.mass_floor - 0.5 * MASS_TOLERANCE, np.minimum(ratio, above[:, None]), ratio
+        )
     if setting.normalize == "top-k":
         ratio = ratio / (plain_wlr(observation, scenario) if reference is None else reference)[:, None]
     # Between two points the ratio is monotone or convex: the most is at one of them.
-    most = ratio.max(axis=1) * (1.0 + SLACK)
+    most = ratio.max(axis=1) * (1.0 + MASS_TOLERANCE)
     return np.log(most) if setting.scale == "log" else np.asarray(most)
 
 
 def reward_grid(scenario: Scenario) -> list[float]:
     """Retained masses between which the frontier is taken; `reward_bound` uses those above the floor."""
     floor = scenario.reward.mass_floor
-    masses = [*(floor * part for part in BELOW), floor - SLACK, *_above(floor)]
+    masses = [*(floor * part for part in BELOW), floor - MASS_TOLERANCE, *_above(floor)]
     return [float(mass) for mass in np.unique(np.clip(masses, 0.0, 1.0))]
 
 
@@ -215,11 +217,11 @@ def plain_wlr(observation: Observation, scenario: Scenario) -> FloatArray:
             "Simulator.reference() before the step, or mass and latency_top_k from its metrics, as the reference"
         )
     radio, compute = scenario.radio_link, scenario.compute_model
-    reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, radio)
+    cn0 = carrier_to_noise_density(observation.gain_dl, observation.gain_ul, radio)
     plain = plain_sums(observation, scenario.model.top_k)
     equal = allocation.uniform(scenario, len(observation.layer))
     computation = compute_time(plain.tokens, observation.load, compute)
-    times = layer_times(compute.per_device(plain.tokens), computation, equal, reach, radio)
+    times = layer_times(compute.per_device(plain.tokens), computation, equal, cn0, radio)
     return metrics.wlr(plain.mass, times.latency)
 
 

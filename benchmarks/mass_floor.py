@@ -23,7 +23,7 @@ from wdmoe_env.simulator.step_metrics import Layer, step_metrics
 from wdmoe_env.system import metrics, selection
 from wdmoe_env.system.compute import compute_time
 from wdmoe_env.system.floor import keep_floor
-from wdmoe_env.system.latency import communication_time, snr_bandwidth
+from wdmoe_env.system.latency import carrier_to_noise_density, communication_time
 from wdmoe_env.system.layer import layer_times
 
 PER_CELL: Final = 50
@@ -64,7 +64,7 @@ class Row:
     """Decisions below the floor that were tried."""
     before: int
     """States in which one of them had more reward than all above it, by the penalty alone."""
-    won: float
+    mass_gain: float
     """The most that one of them won so."""
     now: int
     """States in which one of them has more reward than all above it, as the reward is."""
@@ -136,8 +136,8 @@ def states(rng: np.random.Generator, scenario: Scenario, count: int) -> Observat
 def wishes(rng: np.random.Generator, scenario: Scenario, seen: Observation) -> Iterator[BoolArray]:
     """Selections that save time, whatever mass they keep."""
     compute, model, count = scenario.compute_model, scenario.model, len(seen.load)
-    reach = snr_bandwidth(seen.gain_dl, seen.gain_ul, scenario.radio_link)
-    sending = communication_time(allocation.uniform(scenario, count), reach, scenario.radio_link)
+    cn0 = carrier_to_noise_density(seen.gain_dl, seen.gain_ul, scenario.radio_link)
+    sending = communication_time(allocation.uniform(scenario, count), cn0, scenario.radio_link)
     seconds = sending + (compute.fixed_s + compute.token_s) / (1.0 - seen.load)
     rank = (-seconds).argsort(axis=1).argsort(axis=1)
     for avoided in range(1, min(4, scenario.num_devices)):
@@ -169,10 +169,10 @@ def attempt(rng: np.random.Generator, scenario: Scenario, seen: Observation) -> 
 
 def _layer(decision: Decision, scenario: Scenario, seen: Observation) -> Layer:
     routing, compute = selection.routing(seen.gate_weights, decision.selection), scenario.compute_model
-    reach = snr_bandwidth(seen.gain_dl, seen.gain_ul, scenario.radio_link)
+    cn0 = carrier_to_noise_density(seen.gain_dl, seen.gain_ul, scenario.radio_link)
     computing = compute_time(routing.tokens, seen.load, compute)
     tokens = compute.per_device(routing.tokens)
-    return routing, layer_times(tokens, computing, decision.bandwidth, reach, scenario.radio_link)
+    return routing, layer_times(tokens, computing, decision.bandwidth, cn0, scenario.radio_link)
 
 
 def margin(reward: FloatArray, below: BoolArray) -> FloatArray:
@@ -196,8 +196,8 @@ def measure(count: int, seed: int, penalty: float) -> list[Row]:
     for form in FORMS:
         before = np.concatenate([margin(one.penalised(form, penalty), one.below) for one in tried])
         now = np.concatenate([margin(one.reward(form, penalty), one.below) for one in tried])
-        won = float(max(before.max(), 0.0))
-        rows.append(Row(*form, count, below, int((before > 0.0).sum()), won, int((now > 0.0).sum())))
+        mass_gain = float(max(before.max(), 0.0))
+        rows.append(Row(*form, count, below, int((before > 0.0).sum()), mass_gain, int((now > 0.0).sum())))
     return rows
 
 
@@ -205,7 +205,7 @@ def main(options: Options) -> None:
     with harness.Report(options, COLUMNS) as report:
         for row in measure(options.states, options.seed, options.penalty):
             name = f"{row.ratio}, normalize {row.normalize}, {row.scale}"
-            counts = (f"{row.states:,}", f"{row.below:,}", f"{row.before:,}", f"{row.won:,.4g}", f"{row.now:,}")
+            counts = (f"{row.states:,}", f"{row.below:,}", f"{row.before:,}", f"{row.mass_gain:,.4g}", f"{row.now:,}")
             report.add(asdict(row), [name, *counts])
 
 

@@ -53,12 +53,12 @@ def _both(seconds: float, down: float, up: float, payload: float, start: float) 
 
 
 @compiled
-def _single(seconds: float, reach: float, payload: float) -> float:
-    if payload / np.log1p(reach) > seconds:
+def _single(seconds: float, cn0: float, payload: float) -> float:
+    if payload / np.log1p(cn0) > seconds:
         return NEVER
     share = 1.0
     for _ in range(STEPS):
-        snr = reach / share
+        snr = cn0 / share
         log = np.log1p(snr)
         step = np.log(payload / (share * log) / seconds) / (1.0 - snr / (1.0 + snr) / log)
         step = min(max(step, -LONGEST), LONGEST)
@@ -84,7 +84,7 @@ def device_need(cell: Cell, device: int, tokens: float, used: float, latency: fl
     if tokens <= 0:
         return 0.0
     seconds = (latency - cell.fixed_s[device] * used) / tokens - cell.token_s[device]
-    return need(seconds, cell.reach[0, device], cell.reach[1, device], cell.payload, cell.outage_s, start)
+    return need(seconds, cell.cn0[0, device], cell.cn0[1, device], cell.payload, cell.outage_s, start)
 
 
 @compiled
@@ -102,7 +102,7 @@ def all_need(
         total += wanted
         if wanted > 0.0:
             share[device] = wanted
-            air, fall = airtime(wanted, cell.reach[0, device], cell.reach[1, device], cell.payload)
+            air, fall = airtime(wanted, cell.cn0[0, device], cell.cn0[1, device], cell.payload)
             slope -= wanted / (tokens[device] * air * fall)
     return total, slope
 
@@ -116,8 +116,8 @@ def least_time(cell: Cell, tokens: FloatArray, used: FloatArray, share: FloatArr
     low, high = 0.0, NEVER
     for device in range(len(tokens)):
         if tokens[device] > 0:
-            there = min(cell.payload / np.log1p(cell.reach[0, device]), cell.outage_s)
-            back = min(cell.payload / np.log1p(cell.reach[1, device]), cell.outage_s)
+            there = min(cell.payload / np.log1p(cell.cn0[0, device]), cell.outage_s)
+            back = min(cell.payload / np.log1p(cell.cn0[1, device]), cell.outage_s)
             alone = cell.fixed_s[device] * used[device] + tokens[device] * (cell.token_s[device] + there + back)
             low = max(low, alone)
     latency = guess if guess > low else 1.5 * low

@@ -20,7 +20,7 @@ class Cell(NamedTuple):
         top_k: K, most experts a token may use.
         plain_mass: gate mass of plain top-K routing.
         fixed_s, token_s: (U,) seconds of a used expert, and of each of its tokens.
-        reach: (2, U) bandwidth at which the SNR of a link is 1, as a share of the band.
+        cn0: (2, U) bandwidth at which the SNR of a link is 1, as a share of the band.
         payload: seconds that a token takes in one direction at a rate of one nat for each Hz of the band.
         outage_s: longest seconds of a token in one direction.
         hosted: (U,) experts of each device.
@@ -34,7 +34,7 @@ class Cell(NamedTuple):
     plain_mass: float
     fixed_s: FloatArray
     token_s: FloatArray
-    reach: FloatArray
+    cn0: FloatArray
     payload: float
     outage_s: float
     hosted: IntArray
@@ -58,7 +58,7 @@ def cells_of(problem: JointProblem) -> Iterator[Cell]:
             plain_mass=float(mass),
             fixed_s=np.ascontiguousarray(problem.fixed_s[index], dtype=np.float64),
             token_s=np.ascontiguousarray(problem.links.token_s[index], dtype=np.float64),
-            reach=np.ascontiguousarray(problem.links.reach[:, index] / problem.links.band),
+            cn0=np.ascontiguousarray(problem.links.cn0[:, index] / problem.links.band),
             payload=float(radio.payload_nats / problem.links.band),
             outage_s=float(radio.outage_s),
             hosted=hosted,

@@ -71,8 +71,8 @@ def proved_latency(problem: JointProblem, fixed_s: FloatArray, prices: Prices, m
     rate, band = problem.links.token_rate(prices.bandwidth), problem.links.band
     needed = mass - free_mass(problem, prices)
     latency = _break_even(prices.price, prices.bandwidth, rate, fixed_s, needed, band) * (1.0 - ROUNDING)
-    earned, _ = _earned(prices.price, prices.bandwidth, rate, fixed_s, latency, band)
-    return np.where((earned <= needed) & (latency > 0.0), latency, 0.0)
+    capacity_value, _ = _capacity_value(prices.price, prices.bandwidth, rate, fixed_s, latency, band)
+    return np.where((capacity_value <= needed) & (latency > 0.0), latency, 0.0)
 
 
 def free_mass(problem: JointProblem, prices: Prices) -> FloatArray:
@@ -91,13 +91,13 @@ def find_prices(problem: JointProblem, least: FloatArray, most: FloatArray, fixe
     """
     kind = problem.weights.dtype.type
     temperature = np.full((len(least), 1), SMOOTH, dtype=kind)
-    cooling, damping = kind((SHARP / SMOOTH) ** (1.0 / max(steps - 1, 1))), np.full(len(least), LEAST_DAMPING)
+    annealing, damping = kind((SHARP / SMOOTH) ** (1.0 / max(steps - 1, 1))), np.full(len(least), LEAST_DAMPING)
     best = _linearised(problem, _first_point(problem, least, fixed_s), least, most, fixed_s, temperature)
     for _ in range(steps - 1):
         point = _linearised(problem, _moved(problem, best, fixed_s, damping), least, most, fixed_s, temperature)
         worse = point.value > best.next_value + TOLERATED * problem.plain_mass
         damping = np.where(worse, np.maximum(damping * MORE, DAMPED), damping * LESS)
-        temperature = np.where(worse[:, None], temperature, np.maximum(temperature * cooling, kind(SHARP)))
+        temperature = np.where(worse[:, None], temperature, np.maximum(temperature * annealing, kind(SHARP)))
         best = _chosen(worse, best, point)
     return Prices(best.point.price, best.point.bandwidth, best.latency)
 
@@ -174,28 +174,28 @@ def _linearised(
     served = latency[:, None] * _share(fixed_s, latency) * point.rate.rate
     return _Linear(
         point=point,
-        value=demand.surplus + _worth(point, point.latency, fixed_s),
+        value=demand.surplus + _served_value(point, point.latency, fixed_s),
         latency=latency,
         # Mass over latency is greatest where latency times the derivative of mass by latency is the mass.
         mass=np.clip(latency * (point.price * point.rate.rate).sum(axis=-1), least, most),
-        next_value=demand.surplus + _worth(point, latency, fixed_s),
+        next_value=demand.surplus + _served_value(point, latency, fixed_s),
         excess=point.price * (tokens - served),
         matrix=_matrix(point, latency, problem.compute.between_devices(response(demand, temperature))),
     )
 
 
-def _worth(point: _Point, latency: FloatArray, fixed_s: FloatArray) -> FloatArray:
+def _served_value(point: _Point, latency: FloatArray, fixed_s: FloatArray) -> FloatArray:
     """(N,) what the devices earn with all that they can serve within (N,) seconds."""
     return latency * (point.price * _share(fixed_s, latency) * point.rate.rate).sum(axis=-1)
 
 
 def _matrix(point: _Point, latency: FloatArray, response: FloatArray) -> FloatArray:
     """Derivative of minus the excess by the logarithms of prices, (N, U, U): of the demand, and of the best split."""
-    play, weight = point.rate.play, point.scale * latency
+    sensitivity, weight = point.rate.sensitivity, point.scale * latency
     matrix = point.price[:, :, None] * point.price[:, None, :] * response
-    matrix -= (weight / play.sum(axis=-1))[:, None, None] * (play[:, :, None] * play[:, None, :])
+    matrix -= (weight / sensitivity.sum(axis=-1))[:, None, None] * (sensitivity[:, :, None] * sensitivity[:, None, :])
     # The ridge settles the common scale where no token responds to it.
-    _diagonal(matrix)[:] += (1.0 + RIDGE) * weight[:, None] * play
+    _diagonal(matrix)[:] += (1.0 + RIDGE) * weight[:, None] * sensitivity
     return matrix
 
 
@@ -214,13 +214,13 @@ def _either(rows: BoolArray, one: Any, other: Any) -> Any:
 
 def _moved(problem: JointProblem, known: _Linear, fixed_s: FloatArray, damping: FloatArray) -> _Point:
     """Take a Newton step; the logarithms of the split move as far as the prices ask them to."""
-    point, matrix, play = known.point, known.matrix.copy(), known.point.rate.play
+    point, matrix, sensitivity = known.point, known.matrix.copy(), known.point.rate.sensitivity
     diagonal = _diagonal(matrix)
     diagonal[:] += np.maximum(damping, RIDGE)[:, None] * diagonal
-    rise = np.linalg.solve(matrix, known.excess[:, :, None])[:, :, 0]
-    rise = np.clip(rise, -MAX_PRICE_STEP, MAX_PRICE_STEP)
-    common = (play * rise).sum(axis=-1, keepdims=True) / play.sum(axis=-1, keepdims=True)
-    step = np.clip(play / point.bandwidth * (rise - common), -MAX_SPLIT_STEP, MAX_SPLIT_STEP)
+    log_price_step = np.linalg.solve(matrix, known.excess[:, :, None])[:, :, 0]
+    log_price_step = np.clip(log_price_step, -MAX_PRICE_STEP, MAX_PRICE_STEP)
+    common = (sensitivity * log_price_step).sum(axis=-1, keepdims=True) / sensitivity.sum(axis=-1, keepdims=True)
+    step = np.clip(sensitivity / point.bandwidth * (log_price_step - common), -MAX_SPLIT_STEP, MAX_SPLIT_STEP)
     bandwidth = np.maximum(point.bandwidth * np.exp(step), LEAST_BAND * problem.links.band)
     bandwidth *= problem.links.band / bandwidth.sum(axis=-1, keepdims=True)
     scale = point.scale * np.exp(common[:, 0])
@@ -246,18 +246,21 @@ def _break_even(
 ) -> FloatArray:
     """The latency (N,) within which the devices can earn just what is needed; not above 0 if that is nothing."""
     if not fixed_s.any():
-        _, slope = _earned(price, bandwidth, rate, fixed_s, np.ones_like(needed), band)
+        _, slope = _capacity_value(price, bandwidth, rate, fixed_s, np.ones_like(needed), band)
         return needed / slope
     latency = fixed_s.max(axis=-1) + 1e-3
     for _ in range(MAX_KINKS):  # Newton's method on a convex, piecewise linear function
-        earned, slope = _earned(price, bandwidth, rate, fixed_s, latency, band)
-        before, latency = latency, np.where(slope > 0, latency - (earned - needed) / np.maximum(slope, 1e-300), 0.0)
+        capacity_value, slope = _capacity_value(price, bandwidth, rate, fixed_s, latency, band)
+        before, latency = (
+            latency,
+            np.where(slope > 0, latency - (capacity_value - needed) / np.maximum(slope, 1e-300), 0.0),
+        )
         if (np.abs(latency - before) <= 1e-14 * np.abs(before)).all():
             break
     return latency
 
 
-def _earned(
+def _capacity_value(
     price: FloatArray, bandwidth: FloatArray, rate: TokenRate, fixed_s: FloatArray, latency: FloatArray, band: float
 ) -> tuple[FloatArray, FloatArray]:
     """No less than what devices earn within (N,) seconds under any split, and its derivative by them: (N,) each.
@@ -265,11 +268,13 @@ def _earned(
     By concavity `c(b') <= c(b) + c'(b) (b' - b)`, so no split earns more than the sum of `a_u (c_u - c_u' b_u)` and
     the largest `a_u c_u' B`, with `a_u = price_u (T - fixed_u)`.
     """
-    head = np.maximum(latency[:, None] - fixed_s, 0.0)
-    sure, open_ = price * (rate.rate - rate.slope * bandwidth), price * rate.slope * band
-    first = (open_ * head).argmax(axis=-1)[:, None]
-    best, steepness, left = (np.take_along_axis(values, first, axis=-1)[:, 0] for values in (open_ * head, open_, head))
-    return (sure * head).sum(axis=-1) + best, (sure * (head > 0)).sum(axis=-1) + steepness * (left > 0)
+    usable = np.maximum(latency[:, None] - fixed_s, 0.0)
+    intercept, band_value = price * (rate.rate - rate.slope * bandwidth), price * rate.slope * band
+    first = (band_value * usable).argmax(axis=-1)[:, None]
+    best, band_slope, left = (
+        np.take_along_axis(values, first, axis=-1)[:, 0] for values in (band_value * usable, band_value, usable)
+    )
+    return (intercept * usable).sum(axis=-1) + best, (intercept * (usable > 0)).sum(axis=-1) + band_slope * (left > 0)
 
 
 def _share(fixed_s: FloatArray, latency: FloatArray) -> FloatArray:

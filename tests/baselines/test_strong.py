@@ -16,7 +16,7 @@ from baselines.joint.polishing import polished
 from baselines.joint.problem import few_tokens, joint_problem, least_latency
 from wdmoe_env import Simulator
 from wdmoe_env.system import selection
-from wdmoe_env.system.latency import communication_time, snr_bandwidth
+from wdmoe_env.system.latency import carrier_to_noise_density, communication_time
 
 HOLDS = 1.0 + 1e-9
 HOSTS = {"one expert a device": [0, 1, 2, 3], "several experts a device": [0, 0, 1, 1, 1, 2]}
@@ -37,15 +37,15 @@ def test_need_is_the_least_band_that_does(low_db, outage_s):
     radio = cells.scenario.model_copy(
         update={"radio": cells.scenario.radio.model_copy(update={"outage_s": outage_s})}
     ).radio_link
-    reach = snr_bandwidth(cells.observation.gain_dl, cells.observation.gain_ul, radio)
-    part = reach / radio.bandwidth_hz
+    cn0 = carrier_to_noise_density(cells.observation.gain_dl, cells.observation.gain_ul, radio)
+    part = cn0 / radio.bandwidth_hz
     rng, met = np.random.default_rng(0), 0
-    for cell, device in np.ndindex(*reach.shape[1:]):
+    for cell, device in np.ndindex(*cn0.shape[1:]):
         for seconds in 10.0 ** rng.uniform(-4.0, 1.4, 20):
             least = need(seconds, *part[:, cell, device], radio.payload_nats / radio.bandwidth_hz, radio.outage_s, 1.0)
             share = min(least, 1.0) if least > 0.0 else 1e-12
 
-            def air(share, at=reach[:, cell : cell + 1, device : device + 1]):
+            def air(share, at=cn0[:, cell : cell + 1, device : device + 1]):
                 return communication_time(np.full((1, 1), share * radio.bandwidth_hz), at, radio)[0, 0]
 
             if np.isinf(least):

@@ -16,7 +16,7 @@ from support.exhaustive import selection_latency
 
 from wdmoe_env import Observation, Scenario
 from wdmoe_env.arrays import BoolArray, FloatArray
-from wdmoe_env.system.latency import communication_time, snr_bandwidth
+from wdmoe_env.system.latency import carrier_to_noise_density, communication_time
 
 HALVINGS = 60
 TIME_LIMIT_S = 120.0
@@ -55,10 +55,10 @@ def _shares(
 ) -> FloatArray:
     """Least share of the band with which a token takes no more seconds on the air; infinite if there is none."""
     radio = scenario.radio_link
-    reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, radio)[:, cell][:, device]
+    cn0 = carrier_to_noise_density(observation.gain_dl, observation.gain_ul, radio)[:, cell][:, device]
 
     def enough(share: FloatArray) -> BoolArray:
-        return communication_time(share * radio.bandwidth_hz, reach, radio) <= seconds
+        return communication_time(share * radio.bandwidth_hz, cn0, radio) <= seconds
 
     low, high = np.zeros(len(device)), np.ones(len(device))
     never = ~enough(high)

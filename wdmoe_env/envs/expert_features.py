@@ -16,7 +16,7 @@ from wdmoe_env.envs.features import TINY, fill, mean, places_of
 from wdmoe_env.interface import Observation, plain_sums
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system.compute import ComputeModel, compute_time
-from wdmoe_env.system.latency import rate, snr_bandwidth, token_time
+from wdmoe_env.system.latency import carrier_to_noise_density, rate, token_time
 from wdmoe_env.system.selection import PRICE_LEVELS, PlainSums
 
 OWN: Final[dict[str, str]] = {
@@ -78,8 +78,10 @@ def _own(seen: Any, plain: PlainSums, scenario: Scenario, compute: ComputeModel,
 def _times(seen: Any, plain: PlainSums, scenario: Scenario, compute: ComputeModel, xp: Any) -> Any:
     """Time of each device under plain top-K with equal shares of the band: (N, U) s."""
     radio, band = scenario.radio_link, scenario.radio_link.bandwidth_hz / scenario.num_devices
-    sending_one = token_time(rate(band, snr_bandwidth(seen.gain_dl, seen.gain_ul, radio, xp), xp), radio, xp)
-    return compute.per_device(plain.tokens) * sending_one + compute_time(plain.tokens, seen.load, compute, xp)
+    token_comm_time = token_time(
+        rate(band, carrier_to_noise_density(seen.gain_dl, seen.gain_ul, radio, xp), xp), radio, xp
+    )
+    return compute.per_device(plain.tokens) * token_comm_time + compute_time(plain.tokens, seen.load, compute, xp)
 
 
 def _of_experts(values: Any, host: IntArray) -> Any:

@@ -18,7 +18,7 @@ from support.toy import toy
 
 import agents
 import train
-from agents.export.raw import feed
+from agents.export.raw import input_feed
 from agents.plan.plan import Plan
 from agents.plan.prices import price_action, priced_observation
 from agents.sb3.expert_networks import Hosting
@@ -104,7 +104,9 @@ def test_exported_file_decides_the_same(run: Path, capsys: Any) -> None:
     policy.reset(cell(), 3)
     table = priced_observation(cell()).encode(observation)
     expected = price_action(cell()).meaning(policy.act(table))
-    for found, value, width in zip(session.run(["price", "logit"], feed(observation)), expected, (7, 3), strict=True):
+    for found, value, width in zip(
+        session.run(["price", "logit"], input_feed(observation)), expected, (7, 3), strict=True
+    ):
         assert found.shape == (3, width)
         np.testing.assert_allclose(found, value, atol=1e-5)
     metadata = session.get_modelmeta().custom_metadata_map
