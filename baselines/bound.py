@@ -27,14 +27,14 @@ from wdmoe_env.interface import Observation, plain_sums
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import metrics
 from wdmoe_env.system.compute import compute_time
-from wdmoe_env.system.latency import snr_bandwidth
+from wdmoe_env.system.latency import carrier_to_noise_density
 from wdmoe_env.system.layer import layer_times
 
 STEPS = 24
 """Points that the search for prices tries; more prove hardly anything in addition, except in rare cells."""
 BELOW, ABOVE = (0.0, 0.3, 0.5, 0.65, 0.75, 0.85, 0.92, 0.97), (0.25, 0.5, 1.0)
 """Where the frontier behind the bound on reward is taken: parts of the floor, and parts of the way from it to 1."""
-SLACK = 2e-6
+MASS_TOLERANCE = 2e-6
 """Retained mass below the floor that counts as rounding: the reward's own tolerance, and single precision."""
 TINY = 1e-300
 
@@ -139,15 +139,15 @@ def reward_bound(
     ratio = _ratios(joint_problem(observation, scenario), line)
     if setting.normalize == "top-k":
         ratio = ratio / (plain_wlr(observation, scenario) if reference is None else reference)[:, None]
-    shortfall = np.maximum(setting.mass_floor - SLACK - line.mass, 0.0)
+    shortfall = np.maximum(setting.mass_floor - MASS_TOLERANCE - line.mass, 0.0)
     # Between two points the ratio is monotone or convex, and the penalty linear: the most is at one of them.
-    return np.asarray((ratio * (1.0 + SLACK) - setting.penalty * shortfall).max(axis=1))
+    return np.asarray((ratio * (1.0 + MASS_TOLERANCE) - setting.penalty * shortfall).max(axis=1))
 
 
 def reward_grid(scenario: Scenario) -> list[float]:
     """Retained masses between which `reward_bound` takes the frontier."""
     floor = scenario.reward.mass_floor
-    masses = [*(floor * part for part in BELOW), floor - SLACK, *_above(floor)]
+    masses = [*(floor * part for part in BELOW), floor - MASS_TOLERANCE, *_above(floor)]
     return [float(mass) for mass in np.unique(np.clip(masses, 0.0, 1.0))]
 
 
@@ -163,11 +163,11 @@ def plain_wlr(observation: Observation, scenario: Scenario) -> FloatArray:
             "Simulator.reference() before the step, or mass and latency_top_k from its metrics, as the reference"
         )
     radio, compute = scenario.radio_link, scenario.compute_model
-    reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, radio)
+    cn0 = carrier_to_noise_density(observation.gain_dl, observation.gain_ul, radio)
     plain = plain_sums(observation, scenario.model.top_k)
     equal = allocation.uniform(scenario, len(observation.layer))
     computation = compute_time(plain.tokens, observation.load, compute)
-    times = layer_times(compute.per_device(plain.tokens), computation, equal, reach, radio)
+    times = layer_times(compute.per_device(plain.tokens), computation, equal, cn0, radio)
     return metrics.wlr(plain.mass, times.latency)
 
 

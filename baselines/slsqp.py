@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from wdmoe_env.arrays import FloatArray
-from wdmoe_env.system.latency import Radio, snr_bandwidth
+from wdmoe_env.system.latency import Radio, carrier_to_noise_density
 
 ITERATIONS = 300
 TOLERANCE = 1e-9
@@ -26,27 +26,27 @@ def allocate(
     tokens: FloatArray, compute_time: FloatArray, gain_dl: FloatArray, gain_ul: FloatArray, radio: Radio
 ) -> FloatArray:
     """Split the band of N problems, one after the other: (N, U) Hz. Arguments as for `system.bandwidth.allocate`."""
-    reach = snr_bandwidth(gain_dl, gain_ul, radio)
+    cn0 = carrier_to_noise_density(gain_dl, gain_ul, radio)
     split = np.zeros_like(gain_dl)
     for index, row in enumerate(tokens):
         loaded = row > 0
-        split[index, loaded] = _solve(row[loaded], compute_time[index, loaded], reach[:, index, loaded], radio)
+        split[index, loaded] = _solve(row[loaded], compute_time[index, loaded], cn0[:, index, loaded], radio)
     return split
 
 
-def _solve(tokens: FloatArray, computation: FloatArray, reach: FloatArray, radio: Radio) -> FloatArray:
+def _solve(tokens: FloatArray, computation: FloatArray, cn0: FloatArray, radio: Radio) -> FloatArray:
     """Minimise t over (shares, t) with `log time(share) <= t` for each device and shares that sum to U: (U,) Hz."""
     devices = len(tokens)
     equal = radio.bandwidth_hz / devices
     index = np.arange(devices)
-    unit = (tokens * _token_time(np.full(devices, equal), reach, radio)[0] + computation).max()
+    unit = (tokens * _token_time(np.full(devices, equal), cn0, radio)[0] + computation).max()
 
     def spare(point: FloatArray) -> FloatArray:
-        seconds = tokens * _token_time(point[:-1] * equal, reach, radio)[0] + computation
+        seconds = tokens * _token_time(point[:-1] * equal, cn0, radio)[0] + computation
         return np.append(point[-1] - np.log(seconds / unit), devices - point[:-1].sum())
 
     def spare_gradient(point: FloatArray) -> FloatArray:
-        seconds, slope = _token_time(point[:-1] * equal, reach, radio)
+        seconds, slope = _token_time(point[:-1] * equal, cn0, radio)
         gradient = np.zeros((devices + 1, devices + 1))
         gradient[index, index] = -tokens * slope * equal / (tokens * seconds + computation)
         gradient[:-1, -1], gradient[-1, :-1] = 1.0, -1.0
@@ -66,9 +66,9 @@ def _solve(tokens: FloatArray, computation: FloatArray, reach: FloatArray, radio
     return np.asarray(share / share.sum() * radio.bandwidth_hz)
 
 
-def _token_time(bandwidth: FloatArray, reach: FloatArray, radio: Radio) -> tuple[FloatArray, FloatArray]:
+def _token_time(bandwidth: FloatArray, cn0: FloatArray, radio: Radio) -> tuple[FloatArray, FloatArray]:
     """Seconds to send a token there and back, and their derivative by bandwidth, s/Hz: both (U,)."""
-    snr = reach / bandwidth
+    snr = cn0 / bandwidth
     efficiency = np.log1p(snr)
     seconds = radio.payload_nats / (bandwidth * efficiency)
     slope = -seconds * (1.0 - snr / ((1.0 + snr) * efficiency)) / bandwidth

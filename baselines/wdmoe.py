@@ -13,7 +13,7 @@ from wdmoe_env.arrays import BoolArray, FloatArray, GateArray
 from wdmoe_env.interface import Decision, Observation, plain_routing
 from wdmoe_env.system import selection
 from wdmoe_env.system.compute import compute_time
-from wdmoe_env.system.latency import communication_time, snr_bandwidth
+from wdmoe_env.system.latency import carrier_to_noise_density, communication_time
 from wdmoe_env.system.layer import layer_times, weight_to_latency
 
 Solver = Literal["newton", "slsqp"]
@@ -69,26 +69,26 @@ class WDMoE(Baseline):
         """Steps 1 to 3: the (N, J, E) selection."""
         weights = observation.gate_weights
         chosen = plain_routing(observation, self.scenario.model.top_k).copy(order="K")
-        reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, self.scenario.radio_link)
-        ratio, expert_time = self._token_wlr(weights, chosen, reach, observation.load)
-        aim = self.improvement * ratio
-        likeness = cosine_similarity(weights, expert_time)
+        cn0 = carrier_to_noise_density(observation.gain_dl, observation.gain_ul, self.scenario.radio_link)
+        ratio, expert_time = self._token_wlr(weights, chosen, cn0, observation.load)
+        target = self.improvement * ratio
+        similarity = cosine_similarity(weights, expert_time)
         droppable = lowest(weights, chosen)
         searching = np.arange(len(chosen))
         plain = chosen.copy(order="K")
         for theta in self.thresholds:
-            drop = droppable[searching] & (likeness[searching] <= theta)[:, :, None]
+            drop = droppable[searching] & (similarity[searching] <= theta)[:, :, None]
             chosen[searching] = plain[searching] & ~drop
             ratio, _ = self._token_wlr(
-                weights[searching], chosen[searching], reach[:, searching], observation.load[searching]
+                weights[searching], chosen[searching], cn0[:, searching], observation.load[searching]
             )
-            searching = searching[ratio <= aim[searching]]
+            searching = searching[ratio <= target[searching]]
             if searching.size == 0:
                 break
         return chosen
 
     def _token_wlr(
-        self, weights: GateArray, chosen: BoolArray, reach: FloatArray, load: FloatArray
+        self, weights: GateArray, chosen: BoolArray, cn0: FloatArray, load: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Under uniform bandwidth, token WLR (N,) and seconds a token at each expert's device (N, E).
 
@@ -98,9 +98,9 @@ class WDMoE(Baseline):
         uniform = allocation.uniform(self.scenario, len(load))
         routing = selection.routing(weights, chosen)
         computation = compute_time(routing.tokens, load, compute)
-        times = layer_times(compute.per_device(routing.tokens), computation, uniform, reach, radio)
+        times = layer_times(compute.per_device(routing.tokens), computation, uniform, cn0, radio)
         ratio = weight_to_latency("wlr_token", routing, times, compute, chosen.shape[1])
-        single = communication_time(uniform, reach, radio) + (compute.fixed_s + compute.token_s) / (1.0 - load)
+        single = communication_time(uniform, cn0, radio) + (compute.fixed_s + compute.token_s) / (1.0 - load)
         token_time = np.where(times.tokens > 0, times.device / np.maximum(times.tokens, 1.0), single)
         return ratio, compute.per_expert(token_time)
 

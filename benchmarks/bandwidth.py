@@ -17,7 +17,7 @@ from baselines import slsqp
 from wdmoe_env.arrays import FloatArray
 from wdmoe_env.scenario import load_scenario
 from wdmoe_env.system import bandwidth
-from wdmoe_env.system.latency import Radio, block_latency, communication_time, device_time, snr_bandwidth
+from wdmoe_env.system.latency import Radio, block_latency, carrier_to_noise_density, communication_time, device_time
 
 COLUMNS: Final = ("devices", "exact, batch", "exact, one", "SLSQP", "largest difference", "speed-up", "of one")
 
@@ -66,8 +66,8 @@ def draw_problems(devices: int, count: int, rng: np.random.Generator) -> Problem
 def latency_of(split: FloatArray, problems: Problems, radio: Radio) -> FloatArray:
     """Latency (count,) that a split leads to, in seconds."""
     tokens, compute_time, *gains = problems
-    reach = snr_bandwidth(gains[0], gains[1], radio)
-    return block_latency(device_time(tokens, communication_time(split, reach, radio), compute_time))
+    cn0 = carrier_to_noise_density(gains[0], gains[1], radio)
+    return block_latency(device_time(tokens, communication_time(split, cn0, radio), compute_time))
 
 
 def measure(devices: int, options: Options) -> Row:

@@ -26,7 +26,7 @@ from wdmoe_env import Decision, Observation, Policy, Scenario, Simulator, load_s
 from wdmoe_env.arrays import FloatArray, IntArray
 from wdmoe_env.system import metrics, selection
 from wdmoe_env.system.compute import compute_time
-from wdmoe_env.system.latency import snr_bandwidth
+from wdmoe_env.system.latency import carrier_to_noise_density
 from wdmoe_env.system.layer import layer_times
 
 METHODS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
@@ -161,14 +161,14 @@ def draw_states(scenario: Scenario, count: int, seed: int) -> States:
     return States(scenario, together, np.concatenate(passes))
 
 
-def judge(decision: Decision, states: States) -> Result:
+def outcome_of(decision: Decision, states: States) -> Result:
     """Retained mass, latency and reward of decisions; gate mass in double precision, as the bound has it."""
     seen, scenario, setting = states.observation, states.scenario, states.scenario.reward
-    reach = snr_bandwidth(seen.gain_dl, seen.gain_ul, scenario.radio_link)
+    cn0 = carrier_to_noise_density(seen.gain_dl, seen.gain_ul, scenario.radio_link)
     tokens = selection.tokens_per_expert(decision.selection)
     compute = scenario.compute_model
     computation = compute_time(tokens, seen.load, compute)
-    times = layer_times(compute.per_device(tokens), computation, decision.bandwidth, reach, scenario.radio_link)
+    times = layer_times(compute.per_device(tokens), computation, decision.bandwidth, cn0, scenario.radio_link)
     kept = (seen.gate_weights * decision.selection).sum(axis=(1, 2), dtype=np.float64)
     mass = np.minimum(kept / joint_problem(seen, scenario).plain_mass, 1.0)
     reference = bound.plain_wlr(seen, scenario) if setting.normalize == "top-k" else 1.0
@@ -213,7 +213,7 @@ def measure_method(method: str, states: States, limits: Limits, plain: FloatArra
     name, settings = METHODS[method]
     policy: Policy = baselines.make(name, **settings)
     policy.reset(states.scenario, len(plain))
-    result = judge(policy.decide(states.observation), states)
+    result = outcome_of(policy.decide(states.observation), states)
     least = limits.latency_at(result.mass, states)
     check_below(least, result.latency, f"bound on the latency of {method}", states)
     check_below(result.reward, limits.reward, f"reward of {method}", states)
@@ -223,7 +223,7 @@ def measure_method(method: str, states: States, limits: Limits, plain: FloatArra
         *(states.scenario.name, method, len(plain)),
         *timings(policy.decide, states, options),
         retained_mass=float(result.mass.mean()),
-        below_floor=float((result.mass < states.scenario.reward.mass_floor - bound.SLACK).mean()),
+        below_floor=float((result.mass < states.scenario.reward.mass_floor - bound.MASS_TOLERANCE).mean()),
         latency_ratio=ratio.mean,
         latency_ci95=(ratio.low, ratio.high),
         bound_ratio=float(paired_ratio(least, plain).mean()),
@@ -255,7 +255,7 @@ def measure(scenario: Scenario, options: Options) -> Iterator[Row]:
     limits = Limits(fastest(seen), most(seen))
     first = baselines.make("top-k")
     first.reset(scenario, options.steps)
-    plain = judge(first.decide(seen), states).latency
+    plain = outcome_of(first.decide(seen), states).latency
     for method in METHODS:
         yield measure_method(method, states, limits, plain, options)
     head, ratio = (scenario.name, "bound at the floor", options.steps), paired_ratio(limits.latency, plain)

@@ -233,7 +233,7 @@ def relative(found: Episodes, reference: Episodes) -> tuple[float, tuple[float, 
     return gain.mean, (gain.low, gain.high)
 
 
-def judge(scenario: Scenario, method: str, found: Episodes, price: Episodes, near: Episodes | None = None) -> Row:
+def compared(scenario: Scenario, method: str, found: Episodes, price: Episodes, near: Episodes | None = None) -> Row:
     """What was found next to `price`, and next to the candidates judged by their own layer."""
     reward, mass, pass_ms = (float(values.mean()) for values in (found.reward, found.mass, found.pass_ms))
     ahead = (None, None) if near is None else relative(found, near)
@@ -246,15 +246,15 @@ def measure(scenario: Scenario, options: Options) -> Iterator[Row]:
     for method, decide in told(scenario, options.episodes):
         found = run(decide, scenario, options.episodes, options.seed)
         price = price or found
-        yield judge(scenario, method, found, price)
+        yield compared(scenario, method, found, price)
     if few := options.lookahead_episodes:
         price = run(knowing(KNOWN["price"], scenario, few), scenario, few, options.seed)
-        yield judge(scenario, "price", price, price)
+        yield compared(scenario, "price", price, price)
         near = run(looking_ahead(scenario, few, 1), scenario, few, options.seed)
-        yield judge(scenario, "oracle: candidates, 1 ahead", near, price)
+        yield compared(scenario, "oracle: candidates, 1 ahead", near, price)
         far = run(looking_ahead(scenario, few, options.horizon, options.futures), scenario, few, options.seed)
         futures = f", {options.futures} futures" if options.futures else ""
-        yield judge(scenario, f"oracle: candidates, {options.horizon} ahead{futures}", far, price, near)
+        yield compared(scenario, f"oracle: candidates, {options.horizon} ahead{futures}", far, price, near)
 
 
 def interval(gain: float | None, ci95: tuple[float, float] | None) -> list[str]:

@@ -12,7 +12,7 @@ from evaluation.episodes.reading import READING_METRICS, Reading
 from evaluation.episodes.runner import EPISODE_METRICS, PolicyRun, run_policy
 from evaluation.estimates.certified import Certified, certify
 from evaluation.estimates.improvement import Pair, improvements
-from evaluation.estimates.optimality import Judge, Judged
+from evaluation.estimates.optimality import OptimalityEstimator, StepOptimality
 from evaluation.estimates.statistics import Estimate, Interval, estimate, paired_ratio, ratio_of_means
 from wdmoe_env import Scenario
 from wdmoe_env.arrays import FloatArray
@@ -31,7 +31,7 @@ class Result:
         contender: who.
         runs: one for each of its policies, all over the same episodes.
         ratio: (episodes,) for each run, the latency of the forward pass over plain top-K's in the same episode.
-        judged: the sampled steps of each run beside their bounds; empty where no bound is known or asked for.
+        optimality: the sampled steps of each run beside their bounds; empty where no bound is known or asked for.
         bits_ratio: (episodes,) for each run, bits per byte over plain top-K's of the same stream; empty if none reads.
         estimates: of each name in `METRICS`, and in `LOOP_METRICS` where a model reads.
         optimality_ratio: mean reward of the sampled steps as a share of the mean of the most that they could bring.
@@ -41,7 +41,7 @@ class Result:
     contender: Contender
     runs: tuple[PolicyRun, ...]
     ratio: tuple[FloatArray, ...]
-    judged: tuple[Judged, ...]
+    optimality: tuple[StepOptimality, ...]
     estimates: dict[str, Estimate]
     bits_ratio: tuple[FloatArray, ...] = ()
     optimality_ratio: Interval | None = None
@@ -94,15 +94,19 @@ def compare(
     def run(contender: Contender, plan: Plan) -> tuple[_Done, ...]:
         report = _nothing if tick is None else lambda: tick(contender.name)
         ready = partial(run_policy, scenario=scenario, plan=plan, name=contender.name, tick=report, reading=reading)
-        return tuple(_judged(ready(policy), judge, contender.name, report) for policy in contender.policies)
+        return tuple(
+            _with_optimality(ready(policy), estimator, contender.name, report) for policy in contender.policies
+        )
 
-    judge = Judge(scenario)
+    estimator = OptimalityEstimator(scenario)
     done = {contender.name: run(contender, plan) for contender in contenders}
     asked = next((done[contender.name] for contender in contenders if contender.source == REFERENCE), None)
     plain = asked or run(_reference(), replace(plan, bound_steps=0))
     results = tuple(_result(contender, done[contender.name], plain[0][0]) for contender in contenders)
-    judged = [one for result in results for one in result.judged]
-    return Comparison(scenario, results, _pairs(results), certify(scenario, judged) if judged else None, reading)
+    optimality = [one for result in results for one in result.optimality]
+    return Comparison(
+        scenario, results, _pairs(results), certify(scenario, optimality) if optimality else None, reading
+    )
 
 
 def num_decisions(scenario: Scenario, contenders: Sequence[Contender], plan: Plan) -> int:
@@ -112,7 +116,7 @@ def num_decisions(scenario: Scenario, contenders: Sequence[Contender], plan: Pla
     return runs * (steps + plan.num_sampled(scenario)) + (not asked) * steps
 
 
-_Done = tuple[PolicyRun, Judged | None]
+_Done = tuple[PolicyRun, StepOptimality | None]
 
 
 def _nothing() -> None:
@@ -123,15 +127,15 @@ def _reference() -> Contender:
     return Contender(REFERENCE, REFERENCE, (make_baseline(REFERENCE),))
 
 
-def _judged(run: PolicyRun, judge: Judge, name: str, tick: Callable[[], None]) -> _Done:
-    judged = judge.judge(run, name, tick)
+def _with_optimality(run: PolicyRun, estimator: OptimalityEstimator, name: str, tick: Callable[[], None]) -> _Done:
+    optimality = estimator.measure(run, name, tick)
     # Cells can be large, and once judged they are not needed any more.
-    return replace(run, sampled=None), judged
+    return replace(run, sampled=None), optimality
 
 
 def _result(contender: Contender, done: Sequence[_Done], plain: PolicyRun) -> Result:
     runs = tuple(run for run, _ in done)
-    judged = tuple(one for _, one in done if one is not None)
+    optimality = tuple(one for _, one in done if one is not None)
     clusters, names = runs[0].clusters, list(runs[0].episodes)
     estimates = {name: estimate([run.episodes[name] for run in runs], clusters=clusters) for name in names}
     estimates["decision_us"] = estimate([run.decision_us for run in runs])
@@ -140,12 +144,12 @@ def _result(contender: Contender, done: Sequence[_Done], plain: PolicyRun) -> Re
     bits = _to_plain("bits_per_byte", runs, plain) if "bits_per_byte" in names else ()
     if bits:
         estimates["bits_vs_top_k"] = estimate(bits, clusters=clusters)
-    if not judged:
-        return Result(contender, runs, ratio, judged, estimates, bits)
-    estimates["optimality"] = estimate([one.share for one in judged], clusters=judged[0].clusters)
-    reward, most = [one.share * one.bounds.reward for one in judged], [one.bounds.reward for one in judged]
-    in_sum = ratio_of_means(reward, most, clusters=judged[0].clusters)
-    return Result(contender, runs, ratio, judged, estimates, bits, in_sum)
+    if not optimality:
+        return Result(contender, runs, ratio, optimality, estimates, bits)
+    estimates["optimality"] = estimate([one.share for one in optimality], clusters=optimality[0].clusters)
+    reward, most = [one.share * one.bounds.reward for one in optimality], [one.bounds.reward for one in optimality]
+    in_sum = ratio_of_means(reward, most, clusters=optimality[0].clusters)
+    return Result(contender, runs, ratio, optimality, estimates, bits, in_sum)
 
 
 def _to_plain(metric: str, runs: Sequence[PolicyRun], plain: PolicyRun) -> tuple[FloatArray, ...]:

@@ -9,7 +9,7 @@ from wdmoe_env.interface import Observation
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import bandwidth, selection
 from wdmoe_env.system.compute import compute_time
-from wdmoe_env.system.latency import snr_bandwidth
+from wdmoe_env.system.latency import carrier_to_noise_density
 
 
 def uniform(scenario: Scenario, num_envs: int) -> FloatArray:
@@ -21,7 +21,9 @@ def allocate_for(chosen: BoolArray, observation: Observation, scenario: Scenario
     """The split of least latency for a (N, J, E) selection, as far as the observation knows the cell: (N, U) Hz."""
     tokens, computation = demand(chosen, observation, scenario)
     radio = scenario.radio_link
-    return bandwidth.split(tokens, computation, snr_bandwidth(observation.gain_dl, observation.gain_ul, radio), radio)
+    return bandwidth.split(
+        tokens, computation, carrier_to_noise_density(observation.gain_dl, observation.gain_ul, radio), radio
+    )
 
 
 def demand(chosen: BoolArray, observation: Observation, scenario: Scenario) -> tuple[FloatArray, FloatArray]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import numpy as np
 import tyro
 
-from agents.export.raw import feed
+from agents.export.raw import input_feed
 from agents.plan.compatibility import saved_scenario
 from agents.policies.trained import BEST, STEM, TrainedPolicy, load
 from agents.training.validation import VALIDATION_SEED
@@ -116,7 +116,7 @@ def compare(model: onnx.ModelProto, policy: TrainedPolicy, simulator: Simulator)
     codec, actions = observation_codec("device", scenario), PriceAction(scenario)
     for _ in range(min(scenario.steps_per_episode, MOST_STEPS)):
         expected = actions.meaning(policy.act(codec.encode(observation)))
-        for name, found, value in zip(names, session.run(names, feed(observation)), expected, strict=False):
+        for name, found, value in zip(names, session.run(names, input_feed(observation)), expected, strict=False):
             differences[name] = float(np.maximum(differences[name], np.abs(found - value).max()))
         observation = simulator.step(policy.decide(observation)).observation
     for name, difference in differences.items():

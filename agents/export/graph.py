@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.export.features import RawFeatures
-from agents.export.raw import RawObservation, feed
+from agents.export.raw import RawObservation, input_feed
 from agents.policies.trained import TrainedPolicy
 from wdmoe_env.envs.codecs import PriceAction
 from wdmoe_env.files.provenance import versions
@@ -69,7 +69,7 @@ def to_onnx(policy: TrainedPolicy, scenario: Scenario, observation: Observation)
     module, names = RawPolicy(policy, scenario).eval(), list(RawObservation._fields)
     axes = {name: {0: "N"} for name in (*names, *module.outputs)}
     axes["gate_weights"] = {0: "N", 1: "J"}
-    example = tuple(torch.tensor(value) for value in feed(observation).values())
+    example = tuple(torch.tensor(value) for value in input_feed(observation).values())
     file: Any = io.BytesIO()
     with torch.no_grad(), _quiet():
         # The newer exporter, `dynamo`, takes many times as long and needs another package.

@@ -24,6 +24,6 @@ class RawObservation(NamedTuple):
     layer: Tensor
 
 
-def feed(observation: Observation) -> dict[str, NDArray[Any]]:
+def input_feed(observation: Observation) -> dict[str, NDArray[Any]]:
     """The fields of a `RawObservation` by name, as arrays that own their memory."""
     return {name: np.array(getattr(observation, name)) for name in RawObservation._fields}

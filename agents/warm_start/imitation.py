@@ -89,8 +89,8 @@ class Imitation:
     def figures(self) -> dict[str, float]:
         """All figures by name."""
         error = {"error_before": self.before, "error": self.after}
-        won = self.ascent
-        return error if won is None else {**error, "split_before": won.before, "split_after": won.after}
+        gained = self.ascent
+        return error if gained is None else {**error, "split_before": gained.before, "split_after": gained.after}
 
 
 def warm_start(policy: BasePolicy, plan: Plan, console: Console, stop: Stop) -> Imitation | None:
@@ -127,7 +127,7 @@ def _climb(
     if not split_ascent.applies(plan.scenario):
         return None
     with ProgressBar(console, "warm start: watching", split_ascent.num_steps(plan.scenario)) as bar:
-        layers = split_ascent.watch(policy, plan.scenario, plan.seed, checked(bar))
+        layers = split_ascent.collect(policy, plan.scenario, plan.seed, checked(bar))
     with ProgressBar(console, "warm start: splitting the band", split_ascent.UPDATES) as bar:
         return split_ascent.ascend(policy, layers, plan.scenario, plan.seed, checked(bar))
 

@@ -25,7 +25,7 @@ from wdmoe_env.envs.codecs import PriceAction, observation_codec
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.simulator.simulator import Simulator
 from wdmoe_env.system import selection
-from wdmoe_env.system.latency import Radio, snr_bandwidth
+from wdmoe_env.system.latency import Radio, carrier_to_noise_density
 
 CELLS: Final = 256
 DEVICES: Final = 524_288
@@ -37,7 +37,7 @@ LEARNING_RATE: Final = 2e-3
 """Adam's, at first; it falls in a straight line to 0."""
 HELD_OUT: Final = 0.125
 """Share of the steps, the last ones, that only measure what was won."""
-HOLD: Final = 10.0
+PROXIMAL_WEIGHT: Final = 10.0
 """Weight of how far price actions moved, mean square, against the reward."""
 LEAST_HZ: Final = 1.0
 """Bandwidth that stands for none: devices without tokens have no share, and their time must not divide by 0."""
@@ -55,7 +55,7 @@ class Layers:
         tokens: (S, U) tokens of each device.
         computing: (S, U) seconds that each device computes.
         base: (S, U) what the split is proportional to where all logits are 0, Hz.
-        reach: (S, U, 2) `latency.snr_bandwidth` of the true gains.
+        cn0: (S, U, 2) `latency.carrier_to_noise_density` of the true gains.
         scale: (S,) reward times latency, s.
     """
 
@@ -64,7 +64,7 @@ class Layers:
     tokens: Tensor
     computing: Tensor
     base: Tensor
-    reach: Tensor
+    cn0: Tensor
     scale: Tensor
 
     def at(self, index: Tensor | slice) -> Layers:
@@ -86,11 +86,11 @@ def applies(scenario: Scenario) -> bool:
 
 
 def num_steps(scenario: Scenario) -> int:
-    """Steps that `watch` takes."""
+    """Steps that `collect` takes."""
     return max(DEVICES // (CELLS * scenario.num_devices), 2)
 
 
-def watch(policy: BasePolicy, scenario: Scenario, seed: int, show: Show = lambda _: None) -> Layers:
+def collect(policy: BasePolicy, scenario: Scenario, seed: int, show: Show = lambda _: None) -> Layers:
     """Let the actor decide in training cells, without exploring, and write down what its reward depends on."""
     simulator = Simulator(scenario, CELLS, "train")
     codec, actions = observation_codec("device", scenario), PriceAction(scenario)
@@ -111,22 +111,22 @@ def watch(policy: BasePolicy, scenario: Scenario, seed: int, show: Show = lambda
 
 
 def _needs(simulator: Simulator, chosen: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Tokens, seconds of computing, base of the split and true reach of a layer with a (N, J, E) selection."""
+    """Tokens, seconds of computing, base of the split and true C/N0 of a layer with a (N, J, E) selection."""
     scenario, gain = simulator.scenario, simulator.cell.gain
     per_expert = selection.tokens_per_expert(chosen)
     tokens = scenario.compute_model.per_device(per_expert)
     computing = simulator.compute_time(per_expert)
     exact = scenario.bandwidth == "residual"
     base = allocate_for(chosen, simulator.observation, scenario) if exact else (tokens > 0).astype(np.float64)
-    reach = snr_bandwidth(gain[:, 0], gain[:, 1], scenario.radio_link)
-    return tokens, computing, base, np.moveaxis(reach, 0, -1)
+    cn0 = carrier_to_noise_density(gain[:, 0], gain[:, 1], scenario.radio_link)
+    return tokens, computing, base, np.moveaxis(cn0, 0, -1)
 
 
 def rewards(logits: Tensor, layers: Layers, radio: Radio) -> Tensor:
     """(S,) rewards that (S, U) bandwidth logits bring, as the simulator has them; differentiable by the logits."""
     share = torch.exp(logits) * layers.base
     band = (share * (radio.bandwidth_hz / share.sum(dim=-1, keepdim=True))).clamp(min=LEAST_HZ)[..., None]
-    rates = (band * torch.log1p(layers.reach / band)).clamp(min=radio.outage_rate)
+    rates = (band * torch.log1p(layers.cn0 / band)).clamp(min=radio.outage_rate)
     sending = layers.tokens * (radio.payload_nats / rates).sum(dim=-1)
     return layers.scale / (sending + layers.computing).amax(dim=-1)
 
@@ -148,7 +148,7 @@ def ascend(policy: Any, layers: Layers, scenario: Scenario, seed: int, show: Sho
 
     def draw() -> Tensor:
         negative, moved = loss(layers.at(torch.randint(count, (batch,), generator=generator)))
-        return negative + HOLD * moved
+        return negative + PROXIMAL_WEIGHT * moved
 
     fit_actor(policy, draw, UPDATES, LEARNING_RATE, show)
     with torch.no_grad():

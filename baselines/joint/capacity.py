@@ -22,12 +22,12 @@ class TokenRate(NamedTuple):
     Attributes:
         rate: tokens a second, `c(b) = 1 / (t_comm(b) + t_token)`.
         slope: its derivative `c'(b)`, tokens a second for each Hz.
-        play: `-c'(b) / c''(b)`, Hz: how far the bandwidth moves when its price changes.
+        sensitivity: `-c'(b) / c''(b)`, Hz: of the bandwidth to the logarithm of its price.
     """
 
     rate: FloatArray
     slope: FloatArray
-    play: FloatArray
+    sensitivity: FloatArray
 
 
 class Links:
@@ -38,37 +38,37 @@ class Links:
     the tangent from the outage rate at 0 Hz. The hull is never below the rate, so that what is proved with it holds.
 
     Args:
-        reach: (2, N, U) of `wdmoe_env.system.latency.snr_bandwidth`.
+        cn0: (2, N, U) of `wdmoe_env.system.latency.carrier_to_noise_density`.
         token_s: (N, U) seconds a device computes for one token.
         radio: the cell's radio.
     """
 
-    def __init__(self, reach: FloatArray, token_s: FloatArray, radio: Radio) -> None:
-        self.token_s, self.radio, self.reach = token_s, radio, reach
+    def __init__(self, cn0: FloatArray, token_s: FloatArray, radio: Radio) -> None:
+        self.token_s, self.radio, self.cn0 = token_s, radio, cn0
         self.band = radio.bandwidth_hz
         outage = radio.outage_rate
         # Where Shannon's rate b ln(1 + s / b) and the line from (0, outage) touch: s b / (s + b) = outage.
-        touch = reach * outage / np.maximum(reach - outage, outage * outage / self.band)
-        end = np.minimum(touch, self.band)
-        self._tangent = np.maximum(end * np.log1p(reach / end) - outage, LEAST_RISE * outage) / end
+        tangent_point = cn0 * outage / np.maximum(cn0 - outage, outage * outage / self.band)
+        end = np.minimum(tangent_point, self.band)
+        self._tangent = np.maximum(end * np.log1p(cn0 / end) - outage, LEAST_RISE * outage) / end
         # Out of reach with the whole band, which a split may exceed by rounding: Shannon's rate must not count there.
-        self._touch = np.where(touch < self.band * (1.0 - ROUNDING), touch, np.inf)
+        self._tangent_point = np.where(tangent_point < self.band * (1.0 - ROUNDING), tangent_point, np.inf)
 
     def token_rate(self, bandwidth: FloatArray) -> TokenRate:
         """Token rates at a (N, U) split of the band, all of it above 0 Hz."""
-        reach, outage, payload = self.reach, self.radio.outage_rate, self.radio.payload_nats
-        snr = reach / bandwidth
+        cn0, outage, payload = self.cn0, self.radio.outage_rate, self.radio.payload_nats
+        snr = cn0 / bandwidth
         log, share = np.log1p(snr), snr / (1.0 + snr)
-        rate, slope, bend = bandwidth * log, log - share, -np.square(share) / bandwidth
-        straight = bandwidth <= self._touch
+        rate, slope, curvature = bandwidth * log, log - share, -np.square(share) / bandwidth
+        straight = bandwidth <= self._tangent_point
         if straight.any():
             rate = np.where(straight, outage + self._tangent * bandwidth, rate)
             slope = np.where(straight, self._tangent, slope)
-            bend = np.where(straight, 0.0, bend)
+            curvature = np.where(straight, 0.0, curvature)
         fall = slope / np.square(rate)
         seconds = payload * (1.0 / rate).sum(axis=0) + self.token_s
         first = payload * fall.sum(axis=0)
-        second = payload * (2.0 * slope * fall / rate - bend / np.square(rate)).sum(axis=0)
+        second = payload * (2.0 * slope * fall / rate - curvature / np.square(rate)).sum(axis=0)
         # With t the seconds a token takes: c = 1 / t, c' = -t' c^2, c'' = 2 t'^2 c^3 - t'' c^2.
         tokens = 1.0 / seconds
         gain = first * np.square(tokens)

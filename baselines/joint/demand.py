@@ -2,8 +2,9 @@
 
 A token that pays a price for each expert gains most mass by the K experts of largest positive `net = weight - price`,
 or by the best one if none is positive. The smoothed token may take shares of experts, and is paid `epsilon` for their
-binary entropy. Its shares are logistic: `q = 1 / (1 + exp((cut - net) / epsilon))`, where the cut is 0 while the shares
-sum to between 1 and K, and otherwise such that they sum to that end of the range.
+binary entropy. Its shares are logistic: `q = 1 / (1 + exp((multiplier - net) / epsilon))`. The multiplier is of the
+constraint that the shares sum to between 1 and K: 0 where it is not active, and otherwise such that they sum to that
+end of the range.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from wdmoe_env.arrays import FloatArray, GateArray
 
-CUT_STEPS = 3
+MULTIPLIER_STEPS = 3
 
 
 class Demand(NamedTuple):
@@ -22,12 +23,12 @@ class Demand(NamedTuple):
 
     Attributes:
         shares: (N, E, J) of each token in each expert, 0 to 1.
-        bound: (N, J) whether the token's shares are held at a sum of 1 or of K.
+        active: (N, J) 1 where the token's constraint is active: its shares sum to just 1 or K.
         surplus: (N,) what all tokens gain, entropy included: never less than the exact surplus.
     """
 
     shares: GateArray
-    bound: GateArray
+    active: GateArray
     surplus: FloatArray
 
 
@@ -41,45 +42,45 @@ def smooth_demand(net: GateArray, top_k: int, epsilon: GateArray) -> Demand:
     """Smoothed demand at (N, E, J) net weights, with a temperature (N, 1) for each cell."""
     width, experts = epsilon[:, None], net.shape[1]
     best = _ordered(net, min(top_k + 1, experts))
-    side, total, cut = _start(net, best, top_k, width)
-    for _ in range(CUT_STEPS):
-        shares = _logistic(net, cut, width)
-        give = np.maximum((shares * (1.0 - shares)).sum(axis=1) / epsilon, 1e-6)
-        step = np.clip((shares.sum(axis=1) - total) / give, -2.0 * epsilon, 2.0 * epsilon)
-        cut = np.maximum((cut + step) * side, 0.0) * side
-    shares = _logistic(net, cut, width)
+    active_side, total, multiplier = _start(net, best, top_k, width)
+    for _ in range(MULTIPLIER_STEPS):
+        shares = _logistic(net, multiplier, width)
+        share_slope = np.maximum((shares * (1.0 - shares)).sum(axis=1) / epsilon, 1e-6)
+        step = np.clip((shares.sum(axis=1) - total) / share_slope, -2.0 * epsilon, 2.0 * epsilon)
+        multiplier = np.maximum((multiplier + step) * active_side, 0.0) * active_side
+    shares = _logistic(net, multiplier, width)
     # softplus(z) = max(z, 0) - ln(max(q, 1 - q)) for q = logistic(z)
-    soft = np.maximum(net - cut[:, None], 0.0) - width * np.log(np.maximum(shares, 1.0 - shares))
-    surplus = soft.sum(axis=1) + np.where(cut > 0, top_k, 1) * cut
-    return Demand(shares, np.abs(side), surplus.sum(axis=-1, dtype=np.float64))
+    soft = np.maximum(net - multiplier[:, None], 0.0) - width * np.log(np.maximum(shares, 1.0 - shares))
+    surplus = soft.sum(axis=1) + np.where(multiplier > 0, top_k, 1) * multiplier
+    return Demand(shares, np.abs(active_side), surplus.sum(axis=-1, dtype=np.float64))
 
 
 def response(demand: Demand, epsilon: GateArray) -> FloatArray:
     """Minus the derivative of each expert's tokens by each expert's price: (N, E, E), positive semidefinite."""
-    give = demand.shares * (1.0 - demand.shares) / epsilon[:, None]
-    total = np.maximum(give.sum(axis=1, keepdims=True), 1e-12)
-    matrix = -np.matmul(give * (demand.bound[:, None] / total), give.swapaxes(1, 2), dtype=np.float64)
-    diagonal = np.arange(give.shape[1])
-    matrix[:, diagonal, diagonal] += give.sum(axis=2)
+    share_slope = demand.shares * (1.0 - demand.shares) / epsilon[:, None]
+    total = np.maximum(share_slope.sum(axis=1, keepdims=True), 1e-12)
+    matrix = -np.matmul(share_slope * (demand.active[:, None] / total), share_slope.swapaxes(1, 2), dtype=np.float64)
+    diagonal = np.arange(share_slope.shape[1])
+    matrix[:, diagonal, diagonal] += share_slope.sum(axis=2)
     return matrix
 
 
 def _start(net: GateArray, best: GateArray, top_k: int, width: GateArray) -> tuple[GateArray, GateArray, GateArray]:
-    """At which end tokens are held (1: K, -1: one, 0: neither), their total there, a first cut: (N, J) each."""
+    """At which end tokens are held (1: K, -1: one, 0: neither), their total there, a first multiplier: (N, J)."""
     free = _logistic(net, np.zeros_like(best[:, 0]), width).sum(axis=1)
     many, few = free > top_k, free < 1.0
     if best.shape[1] <= top_k:
         many = np.zeros_like(many)
     upper = 0.5 * (best[:, top_k - 1] + best[:, -1])
     lower = 0.5 * (best[:, 0] + best[:, min(1, best.shape[1] - 1)])
-    cut = np.where(many, np.maximum(upper, 0.0), 0.0) + np.where(few, np.minimum(lower, 0.0), 0.0)
+    multiplier = np.where(many, np.maximum(upper, 0.0), 0.0) + np.where(few, np.minimum(lower, 0.0), 0.0)
     total = np.where(many, top_k, 1).astype(net.dtype)
-    return many.astype(net.dtype) - few, total, cut
+    return many.astype(net.dtype) - few, total, multiplier
 
 
-def _logistic(net: GateArray, cut: GateArray, width: GateArray) -> GateArray:
+def _logistic(net: GateArray, multiplier: GateArray, width: GateArray) -> GateArray:
     with np.errstate(over="ignore"):  # to infinity, of which the share is 0
-        return 1.0 / (1.0 + np.exp((cut[:, None] - net) / width))
+        return 1.0 / (1.0 + np.exp((multiplier[:, None] - net) / width))
 
 
 def _ordered(net: GateArray, count: int) -> GateArray:

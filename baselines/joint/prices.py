@@ -70,8 +70,8 @@ def proved_latency(problem: JointProblem, fixed_s: FloatArray, prices: Prices, m
     rate, band = problem.links.token_rate(prices.bandwidth), problem.links.band
     needed = mass - free_mass(problem, prices)
     latency = _break_even(prices.price, prices.bandwidth, rate, fixed_s, needed, band) * (1.0 - ROUNDING)
-    earned, _ = _earned(prices.price, prices.bandwidth, rate, fixed_s, latency, band)
-    return np.where((earned <= needed) & (latency > 0.0), latency, 0.0)
+    capacity_value, _ = _capacity_value(prices.price, prices.bandwidth, rate, fixed_s, latency, band)
+    return np.where((capacity_value <= needed) & (latency > 0.0), latency, 0.0)
 
 
 def free_mass(problem: JointProblem, prices: Prices) -> FloatArray:
@@ -90,7 +90,7 @@ def find_prices(problem: JointProblem, least: FloatArray, most: FloatArray, fixe
     """
     kind = problem.weights.dtype.type
     temperature = np.full((len(least), 1), SMOOTH, dtype=kind)
-    cooling, damping = kind((SHARP / SMOOTH) ** (1.0 / max(steps - 1, 1))), np.full(len(least), LEAST_DAMPING)
+    annealing, damping = kind((SHARP / SMOOTH) ** (1.0 / max(steps - 1, 1))), np.full(len(least), LEAST_DAMPING)
     best = _first_point(problem, least, fixed_s)
     best.linearise(problem, least, most, fixed_s, temperature)
     for _ in range(steps - 1):
@@ -98,8 +98,8 @@ def find_prices(problem: JointProblem, least: FloatArray, most: FloatArray, fixe
         point.linearise(problem, least, most, fixed_s, temperature)
         worse = point.value > best.next_value + TOLERATED * problem.plain_mass
         damping = np.where(worse, np.maximum(damping * MORE, DAMPED), damping * LESS)
-        temperature = np.where(worse[:, None], temperature, np.maximum(temperature * cooling, kind(SHARP)))
-        point.take_back(worse, best)
+        temperature = np.where(worse[:, None], temperature, np.maximum(temperature * annealing, kind(SHARP)))
+        point.revert(worse, best)
         best = point
     return Prices(best.price, best.bandwidth, best.latency)
 
@@ -107,7 +107,7 @@ def find_prices(problem: JointProblem, least: FloatArray, most: FloatArray, fixe
 class _Point:
     """A point of the search, and the linear system that leads on from it: arrays over N cells."""
 
-    ROWS = ("bandwidth", "scale", "latency", "mass", "price", "play", "excess", "matrix", "next_value")
+    ROWS = ("bandwidth", "scale", "latency", "mass", "price", "sensitivity", "excess", "matrix", "next_value")
 
     def __init__(
         self,
@@ -133,31 +133,33 @@ class _Point:
         """Find the bound on the mass here, the latency that it proves, and the system for the next step."""
         demand = smooth_demand(net_weights(problem, self.price, temperature.dtype.type), problem.top_k, temperature)
         tokens = problem.compute.per_device(demand.shares.sum(axis=2, dtype=np.float64))
-        self.value = demand.surplus + self._worth(fixed_s)
+        self.value = demand.surplus + self._served_value(fixed_s)
         needed = self.mass - demand.surplus
         proved = _break_even(self.price, self.bandwidth, self.rate, fixed_s, needed, problem.links.band)
         self.latency = np.clip(proved, 0.5 * self.latency, 2.0 * self.latency)
         # Mass over latency is greatest where latency times the derivative of mass by latency is the mass.
         self.mass = np.clip(self.latency * (self.price * self.rate.rate).sum(axis=-1), least, most)
-        self.next_value = demand.surplus + self._worth(fixed_s)
+        self.next_value = demand.surplus + self._served_value(fixed_s)
         served = self.latency[:, None] * _share(fixed_s, self.latency) * self.rate.rate
-        self.play, self.excess = self.rate.play, self.price * (tokens - served)
+        self.sensitivity, self.excess = self.rate.sensitivity, self.price * (tokens - served)
         self.matrix = self._matrix(problem.compute.between_devices(response(demand, temperature)))
 
-    def _worth(self, fixed_s: FloatArray) -> FloatArray:
+    def _served_value(self, fixed_s: FloatArray) -> FloatArray:
         """(N,) what the devices earn with all that they can serve within the latency."""
         return self.latency * (self.price * _share(fixed_s, self.latency) * self.rate.rate).sum(axis=-1)
 
     def _matrix(self, response: FloatArray) -> FloatArray:
         """Derivative of minus `excess` by the logarithms of prices, (N, U, U): of the demand, and of the best split."""
-        play, weight = self.play, self.scale * self.latency
+        sensitivity, weight = self.sensitivity, self.scale * self.latency
         matrix = self.price[:, :, None] * self.price[:, None, :] * response
-        matrix -= (weight / play.sum(axis=-1))[:, None, None] * (play[:, :, None] * play[:, None, :])
+        matrix -= (weight / sensitivity.sum(axis=-1))[:, None, None] * (
+            sensitivity[:, :, None] * sensitivity[:, None, :]
+        )
         # The ridge settles the common scale where no token responds to it.
-        _diagonal(matrix)[:] += (1.0 + RIDGE) * weight[:, None] * play
+        _diagonal(matrix)[:] += (1.0 + RIDGE) * weight[:, None] * sensitivity
         return matrix
 
-    def take_back(self, rows: BoolArray, before: _Point) -> None:
+    def revert(self, rows: BoolArray, before: _Point) -> None:
         """Return to an earlier point in some cells."""
         for name in self.ROWS if rows.any() else ():
             here, there = getattr(self, name), getattr(before, name)
@@ -165,13 +167,13 @@ class _Point:
 
     def moved(self, problem: JointProblem, fixed_s: FloatArray, damping: FloatArray) -> _Point:
         """Take a Newton step; the logarithms of the split move as far as the prices ask them to."""
-        matrix, play = self.matrix.copy(), self.play
+        matrix, sensitivity = self.matrix.copy(), self.sensitivity
         diagonal = _diagonal(matrix)
         diagonal[:] += np.maximum(damping, RIDGE)[:, None] * diagonal
-        rise = np.linalg.solve(matrix, self.excess[:, :, None])[:, :, 0]
-        rise = np.clip(rise, -MAX_PRICE_STEP, MAX_PRICE_STEP)
-        common = (play * rise).sum(axis=-1, keepdims=True) / play.sum(axis=-1, keepdims=True)
-        step = np.clip(play / self.bandwidth * (rise - common), -MAX_SPLIT_STEP, MAX_SPLIT_STEP)
+        log_price_step = np.linalg.solve(matrix, self.excess[:, :, None])[:, :, 0]
+        log_price_step = np.clip(log_price_step, -MAX_PRICE_STEP, MAX_PRICE_STEP)
+        common = (sensitivity * log_price_step).sum(axis=-1, keepdims=True) / sensitivity.sum(axis=-1, keepdims=True)
+        step = np.clip(sensitivity / self.bandwidth * (log_price_step - common), -MAX_SPLIT_STEP, MAX_SPLIT_STEP)
         bandwidth = np.maximum(self.bandwidth * np.exp(step), LEAST_BAND * problem.links.band)
         bandwidth *= problem.links.band / bandwidth.sum(axis=-1, keepdims=True)
         scale = self.scale * np.exp(common[:, 0])
@@ -197,18 +199,21 @@ def _break_even(
 ) -> FloatArray:
     """The latency (N,) within which the devices can earn just what is needed; not above 0 if that is nothing."""
     if not fixed_s.any():
-        _, slope = _earned(price, bandwidth, rate, fixed_s, np.ones_like(needed), band)
+        _, slope = _capacity_value(price, bandwidth, rate, fixed_s, np.ones_like(needed), band)
         return needed / slope
     latency = fixed_s.max(axis=-1) + 1e-3
     for _ in range(MAX_KINKS):  # Newton's method on a convex, piecewise linear function
-        earned, slope = _earned(price, bandwidth, rate, fixed_s, latency, band)
-        before, latency = latency, np.where(slope > 0, latency - (earned - needed) / np.maximum(slope, 1e-300), 0.0)
+        capacity_value, slope = _capacity_value(price, bandwidth, rate, fixed_s, latency, band)
+        before, latency = (
+            latency,
+            np.where(slope > 0, latency - (capacity_value - needed) / np.maximum(slope, 1e-300), 0.0),
+        )
         if (np.abs(latency - before) <= 1e-14 * np.abs(before)).all():
             break
     return latency
 
 
-def _earned(
+def _capacity_value(
     price: FloatArray, bandwidth: FloatArray, rate: TokenRate, fixed_s: FloatArray, latency: FloatArray, band: float
 ) -> tuple[FloatArray, FloatArray]:
     """No less than what devices earn within (N,) seconds under any split, and its derivative by them: (N,) each.
@@ -216,11 +221,13 @@ def _earned(
     By concavity `c(b') <= c(b) + c'(b) (b' - b)`, so no split earns more than the sum of `a_u (c_u - c_u' b_u)` and
     the largest `a_u c_u' B`, with `a_u = price_u (T - fixed_u)`.
     """
-    head = np.maximum(latency[:, None] - fixed_s, 0.0)
-    sure, open_ = price * (rate.rate - rate.slope * bandwidth), price * rate.slope * band
-    first = (open_ * head).argmax(axis=-1)[:, None]
-    best, steepness, left = (np.take_along_axis(values, first, axis=-1)[:, 0] for values in (open_ * head, open_, head))
-    return (sure * head).sum(axis=-1) + best, (sure * (head > 0)).sum(axis=-1) + steepness * (left > 0)
+    usable = np.maximum(latency[:, None] - fixed_s, 0.0)
+    intercept, band_value = price * (rate.rate - rate.slope * bandwidth), price * rate.slope * band
+    first = (band_value * usable).argmax(axis=-1)[:, None]
+    best, band_slope, left = (
+        np.take_along_axis(values, first, axis=-1)[:, 0] for values in (band_value * usable, band_value, usable)
+    )
+    return (intercept * usable).sum(axis=-1) + best, (intercept * (usable > 0)).sum(axis=-1) + band_slope * (left > 0)
 
 
 def _share(fixed_s: FloatArray, latency: FloatArray) -> FloatArray:

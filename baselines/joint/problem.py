@@ -13,7 +13,7 @@ from wdmoe_env.interface import Observation, plain_routing
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import selection
 from wdmoe_env.system.compute import ComputeModel
-from wdmoe_env.system.latency import snr_bandwidth
+from wdmoe_env.system.latency import carrier_to_noise_density
 from wdmoe_env.system.selection import Candidates
 
 BANNED = -4.0
@@ -54,12 +54,12 @@ def joint_problem(observation: Observation, scenario: Scenario, candidates: Cand
     weights = selection.by_expert(observation.gate_weights)
     plain = selection.by_expert(plain_routing(observation, k))
     speed = 1.0 - observation.load
-    reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, radio)
+    cn0 = carrier_to_noise_density(observation.gain_dl, observation.gain_ul, radio)
     return JointProblem(
         weights=weights if candidates == "all" else np.where(plain, weights, weights.dtype.type(BANNED)),
         top_k=k,
         plain_mass=(weights * plain).sum(axis=(1, 2), dtype=np.float64),
-        links=Links(reach, compute.token_s / speed, radio),
+        links=Links(cn0, compute.token_s / speed, radio),
         fixed_s=compute.fixed_s / speed,
         compute=compute,
     )

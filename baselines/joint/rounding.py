@@ -24,7 +24,7 @@ EPSILON = 1e-9
 
 
 @dataclass(slots=True)
-class Decided:
+class RoundedSelection:
     """Selections of N cells, and what they come to with an exact split of the band.
 
     Attributes:
@@ -40,18 +40,18 @@ class Decided:
     latency: FloatArray
 
 
-def round_prices(problem: JointProblem, price: FloatArray, least: FloatArray) -> Decided:
+def round_prices(problem: JointProblem, price: FloatArray, least: FloatArray) -> RoundedSelection:
     """Select by (N, U) prices, and then change tokens until just the (N,) least gate mass is kept, if it can be."""
     chosen = select(problem, price)
     weights = problem.weights.astype(np.float64)
-    lacking = least - (weights * chosen).sum(axis=(1, 2))
-    moves = _best_of_tokens(every_move(problem, chosen, price), np.sign(lacking)[:, None], chosen.shape)
+    deficit = least - (weights * chosen).sum(axis=(1, 2))
+    moves = _best_of_tokens(every_move(problem, chosen, price), np.sign(deficit)[:, None], chosen.shape)
     gained = np.cumsum(np.where(np.isfinite(moves.loss), np.abs(moves.mass), 0.0), axis=1)
     # A lack is filled by the first moves that suffice, an excess is given up by as many as it covers.
-    enough = np.where(lacking[:, None] > 0, gained - np.abs(moves.mass) < lacking[:, None], gained <= -lacking[:, None])
+    enough = np.where(deficit[:, None] > 0, gained - np.abs(moves.mass) < deficit[:, None], gained <= -deficit[:, None])
     moves.apply(chosen, np.logical_and.accumulate(enough, axis=1) & np.isfinite(moves.loss))
     tokens = chosen.sum(axis=2, dtype=np.float64)
-    return Decided(chosen, tokens, (weights * chosen).sum(axis=(1, 2)), exact_latency(problem, tokens))
+    return RoundedSelection(chosen, tokens, (weights * chosen).sum(axis=(1, 2)), exact_latency(problem, tokens))
 
 
 def _best_of_tokens(moves: Moves, sign: FloatArray, shape: tuple[int, ...]) -> Moves:
@@ -72,7 +72,7 @@ def improve(
     problem: JointProblem,
     price: FloatArray,
     least: FloatArray,
-    start: Decided,
+    start: RoundedSelection,
     objective: Objective,
     candidates: int,
     trials: int,
@@ -122,13 +122,13 @@ def exact_latency(problem: JointProblem, tokens: FloatArray) -> FloatArray:
     each = tokens[0, ..., 0].size
     flat = tokens.reshape(-1, experts)
     token_s, fixed_s = (np.repeat(values, each, axis=0) for values in (problem.links.token_s, problem.fixed_s))
-    reach, compute, radio = np.repeat(problem.links.reach, each, axis=1), problem.compute, problem.links.radio
+    cn0, compute, radio = np.repeat(problem.links.cn0, each, axis=1), problem.compute, problem.links.radio
     on_device = compute.per_device(flat)
     seconds = on_device * token_s
     if compute.has_fixed:
         seconds = seconds + compute.per_device((flat > 0).astype(np.float64)) * fixed_s
-    split = bandwidth.split(on_device, seconds, reach, radio)
-    times = device_time(on_device, communication_time(split, reach, radio), seconds)
+    split = bandwidth.split(on_device, seconds, cn0, radio)
+    times = device_time(on_device, communication_time(split, cn0, radio), seconds)
     return block_latency(times.reshape(cells * each, devices)).reshape(tokens.shape[:-1])
 
 
@@ -147,16 +147,16 @@ def _rank(
 
     At the prices, latency is in proportion to what tokens spend; they spend as much more as they win and lose.
     """
-    after, bill = before + mass, spent + mass + loss
-    rank = bill / spent
+    after, expenditure = before + mass, spent + mass + loss
+    rank = expenditure / spent
     if objective == "wlr":
         rank = rank * np.maximum(before, EPSILON) / np.maximum(after, EPSILON)
-    lacking = least * (1.0 - EPSILON) - after
-    return np.where(lacking > 0, 1e3 + lacking + loss, rank)
+    deficit = least * (1.0 - EPSILON) - after
+    return np.where(deficit > 0, 1e3 + deficit + loss, rank)
 
 
 def _value(mass: FloatArray, latency: FloatArray, least: FloatArray, objective: Objective) -> FloatArray:
     """What is maximised; where too little mass is kept, minus what is lacking: below all else."""
-    lacking = least * (1.0 - EPSILON) - mass
+    deficit = least * (1.0 - EPSILON) - mass
     gain = mass / latency if objective == "wlr" else 1.0 / latency
-    return np.where(lacking > 0, -lacking, gain)
+    return np.where(deficit > 0, -deficit, gain)

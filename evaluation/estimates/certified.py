@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.estimates.frontier import mean_frontier
-from evaluation.estimates.optimality import Judged, StepBounds
+from evaluation.estimates.optimality import StepBounds, StepOptimality
 from evaluation.estimates.statistics import Estimate, estimate
 from wdmoe_env import Scenario
 from wdmoe_env.arrays import FloatArray
@@ -56,19 +56,19 @@ class Certified:
         }
 
 
-def certify(scenario: Scenario, judged: Sequence[Judged]) -> Certified:
+def certify(scenario: Scenario, optimality: Sequence[StepOptimality]) -> Certified:
     """Sum up what was proved about the sampled steps of all runs, the first policy's first.
 
     Means over the sample are made means over all steps by a ratio estimator: they are multiplied by how much longer
     all steps took than the sampled ones, for the run whose latency follows the bound most closely (if one does).
     """
-    groups: dict[int, list[Judged]] = {}
-    for one in judged:
+    groups: dict[int, list[StepOptimality]] = {}
+    for one in optimality:
         groups.setdefault(id(one.bounds), []).append(one)
     forward_ms = {key: 1e3 * scenario.model.layers * _to_all_steps(scenario, group) for key, group in groups.items()}
     mass = np.linspace(0.0, 1.0, POINTS)
     curves = [forward_ms[key] * mean_frontier(group[0].bounds.line).at(mass) for key, group in groups.items()]
-    first = judged[0]
+    first = optimality[0]
     at_floor = [
         estimate([forward_ms[key] * _at_floor(scenario, group[0].bounds)], clusters=first.clusters)
         for key, group in groups.items()
@@ -88,11 +88,11 @@ def _at_floor(scenario: Scenario, bounds: StepBounds) -> FloatArray:
     return bounds.least_latency(scenario.reward.mass_floor)
 
 
-def _to_all_steps(scenario: Scenario, group: Sequence[Judged]) -> float:
+def _to_all_steps(scenario: Scenario, group: Sequence[StepOptimality]) -> float:
     """Mean over all steps as a share of the mean over the sampled ones, for runs that met the same cells."""
     floor = _at_floor(scenario, group[0].bounds)
 
-    def left_over(one: Judged) -> float:
+    def left_over(one: StepOptimality) -> float:
         return float(np.std(floor - one.latency * (floor.mean() / one.latency.mean())))
 
     closest = min(group, key=left_over)

@@ -40,13 +40,13 @@ class Curve:
 def mean_frontier(lines: Frontier) -> Curve:
     """Return G of the module's description, for N steps that weigh the same."""
     hulls = [lower_hull(mass, latency) for mass, latency in zip(lines.mass, lines.latency, strict=True)]
-    width, rise = (np.concatenate([np.diff(hull[part]) for hull in hulls]) for part in (0, 1))
-    order = np.argsort(rise / width, kind="stable")
+    width, latency_increase = (np.concatenate([np.diff(hull[part]) for hull in hulls]) for part in (0, 1))
+    order = np.argsort(latency_increase / width, kind="stable")
     start_mass, start_latency = (np.mean([hull[part][0] for hull in hulls]) for part in (0, 1))
     count = len(hulls)
     return Curve(
         start_mass + np.concatenate([[0.0], np.cumsum(width[order])]) / count,
-        start_latency + np.concatenate([[0.0], np.cumsum(rise[order])]) / count,
+        start_latency + np.concatenate([[0.0], np.cumsum(latency_increase[order])]) / count,
     )
 
 

@@ -42,7 +42,7 @@ class StepBounds:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class StepOptimality:
     """A run's sampled steps beside what is proved about them.
 
     Attributes:
@@ -61,7 +61,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class OptimalityEstimator:
     """Finds the bounds of one scenario's sampled steps, once for all policies that meet the same cells.
 
     Attributes:
@@ -72,7 +72,7 @@ class Judge:
     scenario: Scenario
     known: list[tuple[Observation, StepBounds]] = field(default_factory=list)
 
-    def judge(self, run: PolicyRun, name: str, tick: Callable[[], None]) -> Judged | None:
+    def measure(self, run: PolicyRun, name: str, tick: Callable[[], None]) -> StepOptimality | None:
         """Compare a run's sampled steps with their bounds; None where it has none.
 
         Args:
@@ -89,11 +89,13 @@ class Judge:
         bounds = self._bounds(steps, tick)
         self._check(steps, bounds, name)
         mean_latency = float(run.steps["latency"].mean(dtype=np.float64))
-        return Judged(steps.reward / bounds.reward, bounds, steps.latency, mean_latency, run.clusters[steps.episode])
+        return StepOptimality(
+            steps.reward / bounds.reward, bounds, steps.latency, mean_latency, run.clusters[steps.episode]
+        )
 
     def _bounds(self, steps: SampledSteps, tick: Callable[[], None]) -> StepBounds:
         cells, count = steps.cells, len(steps.cells.layer)
-        found = next((bounds for known, bounds in self.known if _alike(known, cells)), None)
+        found = next((bounds for known, bounds in self.known if _same_cells(known, cells)), None)
         if found is not None:
             for _ in range(count):
                 tick()
@@ -111,12 +113,12 @@ class Judge:
         return found
 
     def _check(self, steps: SampledSteps, bounds: StepBounds, name: str) -> None:
-        least = bounds.least_latency(steps.retained_mass - bound.SLACK)
+        least = bounds.least_latency(steps.retained_mass - bound.MASS_TOLERANCE)
         most = bounds.reward
-        self._blame(steps.reward > most * (1.0 + TOLERANCE), steps, name, "reward", steps.reward, most)
-        self._blame(steps.latency < least * (1.0 - TOLERANCE), steps, name, "latency", steps.latency, least)
+        self._refuse_beyond(steps.reward > most * (1.0 + TOLERANCE), steps, name, "reward", steps.reward, most)
+        self._refuse_beyond(steps.latency < least * (1.0 - TOLERANCE), steps, name, "latency", steps.latency, least)
 
-    def _blame(
+    def _refuse_beyond(
         self, wrong: BoolArray, steps: SampledSteps, name: str, what: str, value: FloatArray, limit: FloatArray
     ) -> None:
         if not wrong.any():
@@ -136,7 +138,7 @@ def _prove(cells: Observation, reference: FloatArray, scenario: Scenario) -> Ste
     return StepBounds(bound.reward_bound(cells, scenario, line, reference), line)
 
 
-def _alike(one: Observation, other: Observation) -> bool:
+def _same_cells(one: Observation, other: Observation) -> bool:
     """Whether all is the same that a bound depends on; how long devices took before is not."""
     names = ("gain_dl", "gain_ul", "load", "gate_weights")
     same = all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)

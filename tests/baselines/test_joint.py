@@ -9,49 +9,49 @@ from support.exhaustive import options
 
 from baselines.joint.capacity import Links
 from baselines.joint.demand import exact_surplus, response, smooth_demand
-from wdmoe_env.system.latency import communication_time, snr_bandwidth
+from wdmoe_env.system.latency import carrier_to_noise_density, communication_time
 
 NUDGE = 1e-6
 
 
-def links_and_reach(low_db=-120.0, outage_s=10.0):
-    """Links of 40 cells with 4 devices, some of them weak, and their reach."""
+def links_and_cn0(low_db=-120.0, outage_s=10.0):
+    """Links of 40 cells with 4 devices, some of them weak, and their C/N0."""
     rng = np.random.default_rng(4)
     scenario = scenario_of(rng, "linear", range(4), 2, 4)
     scenario = scenario.model_copy(update={"radio": scenario.radio.model_copy(update={"outage_s": outage_s})})
     observation = random_cells(rng, scenario, 40, low_db).observation
-    reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, scenario.radio_link)
-    return Links(reach, scenario.compute_model.token_s / (1.0 - observation.load), scenario.radio_link), reach
+    cn0 = carrier_to_noise_density(observation.gain_dl, observation.gain_ul, scenario.radio_link)
+    return Links(cn0, scenario.compute_model.token_s / (1.0 - observation.load), scenario.radio_link), cn0
 
 
 @pytest.mark.parametrize("part", [1e-3, 0.03, 0.3, 0.9])
 def test_slope_and_play_are_derivatives(part):
-    links, _ = links_and_reach()
+    links, _ = links_and_cn0()
     bandwidth = np.full(links.token_s.shape, part * links.band)
     at, below, above = (links.token_rate(bandwidth * scale) for scale in (1.0, 1.0 - NUDGE, 1.0 + NUDGE))
     apart = 2.0 * NUDGE * bandwidth
     np.testing.assert_allclose(at.slope, (above.rate - below.rate) / apart, rtol=1e-4)
-    bend = (above.slope - below.slope) / apart
-    curved = -bend * bandwidth > 0.01 * at.slope  # elsewhere least curvature is assumed
+    curvature = (above.slope - below.slope) / apart
+    curved = -curvature * bandwidth > 0.01 * at.slope  # elsewhere least curvature is assumed
     assert curved.mean() > 0.5
-    np.testing.assert_allclose(at.play[curved], -at.slope[curved] / bend[curved], rtol=1e-3)
+    np.testing.assert_allclose(at.sensitivity[curved], -at.slope[curved] / curvature[curved], rtol=1e-3)
 
 
 @pytest.mark.parametrize(("low_db", "outage_s"), [(-120.0, 10.0), (-170.0, 10.0), (-170.0, 1e-3), (-400.0, 10.0)])
 def test_token_rate_is_concave_and_never_below_the_true_one(low_db, outage_s):
-    links, reach = links_and_reach(low_db, outage_s)
+    links, cn0 = links_and_cn0(low_db, outage_s)
     shares = np.geomspace(1e-9, 1.0, 200) * links.band
     rates = [links.token_rate(np.full(links.token_s.shape, share)) for share in shares]
     true = [
-        1.0 / (communication_time(np.full(links.token_s.shape, b), reach, links.radio) + links.token_s) for b in shares
+        1.0 / (communication_time(np.full(links.token_s.shape, b), cn0, links.radio) + links.token_s) for b in shares
     ]
     for hull, rate in zip(rates, true, strict=True):
         assert (hull.rate >= rate * (1.0 - 1e-12)).all()
         assert (hull.slope >= 0.0).all()
-        assert (hull.play >= 0.0).all()
+        assert (hull.sensitivity >= 0.0).all()
     for before, after in pairwise(rates):
         assert (after.slope <= before.slope * (1.0 + 1e-9)).all()
-    in_reach = (reach > 10.0 * links.radio.outage_rate).all(axis=0)
+    in_reach = (cn0 > 10.0 * links.radio.outage_rate).all(axis=0)
     np.testing.assert_allclose(rates[-1].rate[in_reach], true[-1][in_reach], rtol=1e-12)
 
 

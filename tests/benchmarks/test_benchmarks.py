@@ -81,7 +81,7 @@ def test_the_judge_agrees_with_the_simulator(name):
     simulator.reset(3)
     states = joint.States(scenario, simulator.true_observation(), simulator.passes)
     decision = policy.decide(states.observation)
-    result = joint.judge(decision, states)
+    result = joint.outcome_of(decision, states)
     outcome = simulator.step(decision)
     assert result.latency == pytest.approx(outcome.metrics["latency"], rel=1e-12)
     assert result.mass == pytest.approx(outcome.metrics["retained_mass"], rel=1e-6)

@@ -60,16 +60,16 @@ def test_an_episode_is_truncated_after_its_last_layer(name):
 
 
 def test_a_seed_determines_all_episodes_that_follow():
-    def play(seed):
+    def rollout(seed):
         env, seen = make("mobile"), []
         seen.append(env.reset(seed=seed)[0])
         seen.append(env.reset()[0])
         seen.append(env.step(np.zeros(8, dtype=np.float32))[0])
         return np.stack(seen)
 
-    one = play(4)
-    np.testing.assert_array_equal(one, play(4))
-    assert not np.array_equal(one, play(5))
+    one = rollout(4)
+    np.testing.assert_array_equal(one, rollout(4))
+    assert not np.array_equal(one, rollout(5))
     assert not np.array_equal(one[0], one[1])
 
 

@@ -71,15 +71,15 @@ def test_without_a_floor_each_token_keeps_its_best_expert_alone_at_the_highest_p
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 2**31), device=st.integers(0, 7), rise=st.floats(0.0, 2.0))
-def test_without_a_floor_a_higher_price_never_brings_a_device_more_tokens(seed, device, rise):
+@given(seed=st.integers(0, 2**31), device=st.integers(0, 7), price_increase=st.floats(0.0, 2.0))
+def test_without_a_floor_a_higher_price_never_brings_a_device_more_tokens(seed, device, price_increase):
     scenario = preset("paper", reward={"mass_floor": 0.0})
     _, observation = start(scenario, 1, seed)
     codec = action_codec("price", scenario)
     action = np.random.default_rng(seed).uniform(-1, 1, (1, 8)).astype(np.float32)
-    dearer = action.copy()
-    dearer[0, device] = min(action[0, device] + rise, 1.0)
-    few, many = (codec.decode(a, observation).selection[0, :, device] for a in (dearer, action))
+    raised = action.copy()
+    raised[0, device] = min(action[0, device] + price_increase, 1.0)
+    few, many = (codec.decode(a, observation).selection[0, :, device] for a in (raised, action))
     assert not (few & ~many).any()
 
 

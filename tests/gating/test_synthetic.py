@@ -81,9 +81,9 @@ def test_load_follows_published_counts(
     loads: dict[str, NDArray[np.int64]], family: str, cv: tuple[float, float], entropy: tuple[float, float]
 ) -> None:
     assert cv[0] * 0.9 <= load_cv(loads[family]).min() <= load_cv(loads[family]).max() <= cv[1] * 1.1
-    slack = 0.1 * (entropy[1] - entropy[0])
-    assert entropy[0] - slack <= load_entropy(loads[family]).min()
-    assert load_entropy(loads[family]).max() <= entropy[1] + slack
+    tolerance = 0.1 * (entropy[1] - entropy[0])
+    assert entropy[0] - tolerance <= load_entropy(loads[family]).min()
+    assert load_entropy(loads[family]).max() <= entropy[1] + tolerance
 
 
 @pytest.mark.parametrize(("family", "model"), [("mixtral", "mixtral-8x7b"), ("olmoe", "olmoe-1b-7b")])
@@ -95,8 +95,13 @@ def test_load_lies_within_counts_file(loads: dict[str, NDArray[np.int64]], famil
     generated = loads[family][:, layer]
     for statistic in (load_cv, load_entropy):
         low, high, values = statistic(counts).min(), statistic(counts).max(), statistic(generated)
-        slack = 0.25 * (high - low)  # the domains drawn are of the style of those in the file, not they
-        assert low - slack <= values.min() <= values.max() <= high + slack, (statistic.__name__, low, high, values)
+        tolerance = 0.25 * (high - low)  # the domains drawn are of the style of those in the file, not they
+        assert low - tolerance <= values.min() <= values.max() <= high + tolerance, (
+            statistic.__name__,
+            low,
+            high,
+            values,
+        )
 
 
 def published_counts(model: str, layer: int, experts: int) -> NDArray[np.int64]:

@@ -46,7 +46,7 @@ def test_a_picture_before_and_after_a_step(name):
 
 @pytest.mark.parametrize("name", ["paper", "mobile"])
 def test_drawing_does_not_change_the_simulation(name):
-    def play(render_mode):
+    def rollout(render_mode):
         env, seen = make(name, render_mode), []
         env.action_space.seed(1)
         env.reset(seed=3)
@@ -56,7 +56,7 @@ def test_drawing_does_not_change_the_simulation(name):
                 env.render()
         return np.stack([table for table, _ in seen]), [reward for _, reward in seen]
 
-    (drawn, drawn_rewards), (plain, rewards) = play("rgb_array"), play(None)
+    (drawn, drawn_rewards), (plain, rewards) = rollout("rgb_array"), rollout(None)
     np.testing.assert_array_equal(drawn, plain)
     assert drawn_rewards == rewards
 

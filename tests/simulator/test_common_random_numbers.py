@@ -53,11 +53,11 @@ def run(name, policy, steps):
     """Return what a policy met: gate weights, true gains, elapsed times and the noise generator's state."""
     simulator = Simulator(preset(name), 2)
     simulator.reset(11)
-    met = []
+    states = []
     for _ in range(steps):
-        met.append((simulator.observation.gate_weights.copy(), simulator.cell.gain.copy()))
+        states.append((simulator.observation.gate_weights.copy(), simulator.cell.gain.copy()))
         simulator.step(policy(simulator))
-    return met, simulator.state().rng.bit_generator.state
+    return states, simulator.state().rng.bit_generator.state
 
 
 def plain(simulator):

@@ -11,7 +11,7 @@ from baselines import bound
 from wdmoe_env import Decision, Simulator, allocation
 from wdmoe_env.hardware.latency.table import write_measurements
 from wdmoe_env.simulator.compute_replay import ComputeReplay
-from wdmoe_env.system.latency import communication_time, snr_bandwidth
+from wdmoe_env.system.latency import carrier_to_noise_density, communication_time
 
 WAYS = ("distribution", "sequence", "mixed")
 HOLDS = 1.0 + 1e-9
@@ -38,9 +38,9 @@ def evenly(scenario, num_envs):
 def computing(simulator, decision):
     """Take a step, and return the (N, U) seconds of its devices less those of sending, by the true channel."""
     radio = simulator.scenario.radio_link
-    reach = snr_bandwidth(simulator.cell.gain[:, 0], simulator.cell.gain[:, 1], radio)
+    cn0 = carrier_to_noise_density(simulator.cell.gain[:, 0], simulator.cell.gain[:, 1], radio)
     tokens = simulator.scenario.compute_model.per_device(decision.selection.sum(axis=1).astype(float))
-    sending = tokens * communication_time(decision.bandwidth, reach, radio)
+    sending = tokens * communication_time(decision.bandwidth, cn0, radio)
     return simulator.step(decision).observation.last_device_time - sending
 
 
@@ -67,8 +67,8 @@ def test_seeds_layers_and_environments_differ(scenario):
         tables.append(simulator.expert_table()[-1])
         simulator.step(evenly(scenario, 2))
         tables.append(simulator.expert_table()[-1])
-    met = np.reshape(tables, (8, -1))
-    assert len(np.unique(met, axis=0)) == 8
+    states = np.reshape(tables, (8, -1))
+    assert len(np.unique(states, axis=0)) == 8
 
 
 def test_a_restored_simulator_goes_on_exactly(scenario):

@@ -7,7 +7,7 @@ from support.toy import SMALL, preset
 from wdmoe_env import Decision, Simulator, allocation
 from wdmoe_env.interface import plain_routing
 from wdmoe_env.system import metrics, selection
-from wdmoe_env.system.latency import communication_time, snr_bandwidth
+from wdmoe_env.system.latency import carrier_to_noise_density, communication_time
 from wdmoe_env.system.layer import layer_times
 
 STATES, SCALES, STEEPNESS = 64, np.geomspace(0.01, 0.5, 48), (0.0, 0.5, 1.0)
@@ -15,22 +15,22 @@ STATES, SCALES, STEEPNESS = 64, np.geomspace(0.01, 0.5, 48), (0.0, 0.5, 1.0)
 
 def token_time(observation, scenario):
     """(N, U) seconds of one token there and back, at an equal share of the band, and computed."""
-    reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, scenario.radio_link)
-    sending = communication_time(allocation.uniform(scenario, STATES), reach, scenario.radio_link)
+    cn0 = carrier_to_noise_density(observation.gain_dl, observation.gain_ul, scenario.radio_link)
+    sending = communication_time(allocation.uniform(scenario, STATES), cn0, scenario.radio_link)
     return sending + scenario.compute_model.token_s / (1.0 - observation.load)
 
 
-def judge(simulator, price):
+def outcome_of(simulator, price):
     """Retained mass and reward before any penalty, both (N,), of prices with exact bandwidth."""
     scenario, observation, compute = simulator.scenario, simulator.observation, simulator.scenario.compute_model
     plain = plain_routing(observation, scenario.model.top_k)
     chosen = selection.by_price(observation.gate_weights, price, scenario.model.top_k, compute.host, candidates="all")
-    reach = snr_bandwidth(simulator.cell.gain[:, 0], simulator.cell.gain[:, 1], scenario.radio_link)
+    cn0 = carrier_to_noise_density(simulator.cell.gain[:, 0], simulator.cell.gain[:, 1], scenario.radio_link)
 
     def outcome(picked, split):
         routing = selection.routing(observation.gate_weights, picked)
         computation = simulator.compute_time(routing.tokens)
-        times = layer_times(compute.per_device(routing.tokens), computation, split, reach, scenario.radio_link)
+        times = layer_times(compute.per_device(routing.tokens), computation, split, cn0, scenario.radio_link)
         return routing.mass.sum(axis=-1), metrics.wlr(routing.mass, times.latency)
 
     mass, ratio = outcome(chosen, allocation.allocate_for(chosen, observation, scenario))
@@ -49,7 +49,7 @@ def sweep(name, layers):
             times = token_time(simulator.observation, scenario)
             relative = times / times.mean(axis=-1, keepdims=True)
             prices = [np.minimum(scale * relative**power, 0.5) for power in STEEPNESS for scale in SCALES]
-            found.append(np.stack([judge(simulator, price) for price in prices]))
+            found.append(np.stack([outcome_of(simulator, price) for price in prices]))
         plain = plain_routing(simulator.observation, scenario.model.top_k)
         simulator.step(Decision(plain, allocation.uniform(scenario, STATES)))
     mass, ratio = np.moveaxis(np.concatenate(found, axis=2), 1, 0)

@@ -14,7 +14,7 @@ from scipy.optimize import linprog
 
 from wdmoe_env import Observation, Scenario
 from wdmoe_env.arrays import FloatArray
-from wdmoe_env.system.latency import snr_bandwidth
+from wdmoe_env.system.latency import carrier_to_noise_density
 
 PRECISION = 1e-6
 
@@ -57,12 +57,12 @@ def relaxed_latency(observation: Observation, scenario: Scenario, cell: int, ret
 def _service(observation: Observation, scenario: Scenario, cell: int) -> Serve:
     """Tokens a second (P, U) that devices serve with shares (P, U) of the band, and the derivatives by the shares."""
     radio = scenario.radio_link
-    reach = snr_bandwidth(observation.gain_dl, observation.gain_ul, radio)[:, cell, None] / radio.bandwidth_hz
+    cn0 = carrier_to_noise_density(observation.gain_dl, observation.gain_ul, radio)[:, cell, None] / radio.bandwidth_hz
     token_s = scenario.compute_model.token_s / (1.0 - observation.load[cell])
     sending = radio.payload_nats / radio.bandwidth_hz
 
     def serve(shares: FloatArray) -> tuple[FloatArray, FloatArray]:
-        snr = reach / shares
+        snr = cn0 / shares
         rate, slope = shares * np.log1p(snr), np.log1p(snr) - snr / (1.0 + snr)
         served = 1.0 / (sending * (1.0 / rate).sum(axis=0) + token_s)
         return served, served**2 * sending * (slope / rate**2).sum(axis=0)

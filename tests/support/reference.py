@@ -11,7 +11,9 @@ def reference_step(
 ) -> dict[str, float]:
     """Metrics of one cell's layer, from (J, E) weights and selection, and (U,) bandwidth, true gains and load."""
     chosen = [[e for e, used in enumerate(row) if used] for row in selection]
-    ranked = [sorted(range(len(row)), key=[-weight for weight in row].__getitem__)[: scenario.model.top_k] for row in weights]
+    ranked = [
+        sorted(range(len(row)), key=[-weight for weight in row].__getitem__)[: scenario.model.top_k] for row in weights
+    ]
     even = [scenario.radio.bandwidth_hz / scenario.num_devices] * scenario.num_devices
     ours = _ratios(scenario, weights, chosen, bandwidth, gain_dl, gain_ul, load)
     plain = _ratios(scenario, weights, ranked, even, gain_dl, gain_ul, load)

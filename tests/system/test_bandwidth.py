@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
 
 from wdmoe_env.system.bandwidth import allocate
-from wdmoe_env.system.latency import Radio, block_latency, communication_time, device_time, snr_bandwidth
+from wdmoe_env.system.latency import Radio, block_latency, carrier_to_noise_density, communication_time, device_time
 
 RADIO = Radio(
     bandwidth_hz=100e6,
@@ -37,31 +37,31 @@ def draw_problems(devices, count, seed):
 
 
 def latency_of(bandwidth, tokens, compute, gain_dl, gain_ul):
-    reach = snr_bandwidth(gain_dl, gain_ul, RADIO)
+    cn0 = carrier_to_noise_density(gain_dl, gain_ul, RADIO)
     busy = np.where(tokens > 0, compute, 0.0)
-    return block_latency(device_time(tokens, communication_time(bandwidth, reach, RADIO), busy))
+    return block_latency(device_time(tokens, communication_time(bandwidth, cn0, RADIO), busy))
 
 
 def slsqp(tokens, compute, gain_dl, gain_ul):
     """One problem by SLSQP, run a second time from where it stopped."""
     loaded = tokens > 0
     n, c = tokens[loaded], compute[loaded]
-    reach = np.stack([gain_dl[loaded] * RADIO.bs_power_w, gain_ul[loaded] * RADIO.device_power_w])
-    reach /= RADIO.noise_w_per_hz
+    cn0 = np.stack([gain_dl[loaded] * RADIO.bs_power_w, gain_ul[loaded] * RADIO.device_power_w])
+    cn0 /= RADIO.noise_w_per_hz
     split = np.zeros_like(tokens)
     start = np.full(len(n), RADIO.bandwidth_hz / len(n))
     for _ in range(2):
-        start = improve(start, n, c, reach)
+        start = improve(start, n, c, cn0)
     split[loaded] = start
     return split
 
 
-def improve(start, n, c, reach):
+def improve(start, n, c, cn0):
     """SLSQP on bandwidths over those of `start`, and on logs of times over the latency of `start`."""
     devices, nats, share = len(n), RADIO.payload_bits * np.log(2), start / RADIO.bandwidth_hz
 
     def times(factor):
-        snr = reach / (factor * start)
+        snr = cn0 / (factor * start)
         efficiency = np.log1p(snr)
         each = nats / (factor * start * efficiency)
         slope = each * (snr / ((1 + snr) * efficiency) - 1) / factor
@@ -123,7 +123,7 @@ def assert_optimal(problems):
     assert (bandwidth >= 0).all()
     assert (bandwidth[tokens == 0] == 0).all()
     np.testing.assert_allclose(bandwidth.sum(axis=-1), RADIO.bandwidth_hz, rtol=1e-12)
-    sending = communication_time(bandwidth, snr_bandwidth(*gains, RADIO), RADIO)
+    sending = communication_time(bandwidth, carrier_to_noise_density(*gains, RADIO), RADIO)
     times = device_time(tokens, sending, np.where(tokens > 0, compute, 0.0))
     # A link in outage is charged outage_s whatever its bandwidth, so its device's time tells nothing.
     telling = (tokens > 0) & (sending < RADIO.outage_s)

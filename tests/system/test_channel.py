@@ -10,12 +10,12 @@ from wdmoe_env.system import channel
 SEEN, HIDDEN = np.zeros(1), np.ones(1)
 
 
-def loss(distance_m, carrier_ghz, model, sight):
-    return float(channel.path_loss_db(np.array([float(distance_m)]), carrier_ghz, model, sight)[0])
+def loss(distance_m, carrier_ghz, model, los_draw):
+    return float(channel.path_loss_db(np.array([float(distance_m)]), carrier_ghz, model, los_draw)[0])
 
 
 @pytest.mark.parametrize(
-    ("distance_m", "carrier_ghz", "model", "sight", "expected_db"),
+    ("distance_m", "carrier_ghz", "model", "los_draw", "expected_db"),
     [
         (100, 1.0, "free-space", SEEN, 72.4),
         (10, 3.5, "free-space", HIDDEN, 63.2814),
@@ -32,8 +32,8 @@ def loss(distance_m, carrier_ghz, model, sight):
         (1, 5.5, "indoor-office", HIDDEN * 0.999, 32.4 + 20 * 0.740363),
     ],
 )
-def test_path_loss_by_hand(distance_m, carrier_ghz, model, sight, expected_db):
-    assert loss(distance_m, carrier_ghz, model, sight) == pytest.approx(expected_db, abs=2e-3)
+def test_path_loss_by_hand(distance_m, carrier_ghz, model, los_draw, expected_db):
+    assert loss(distance_m, carrier_ghz, model, los_draw) == pytest.approx(expected_db, abs=2e-3)
 
 
 @pytest.mark.parametrize("model", ["umi", "indoor-office"])
@@ -60,8 +60,8 @@ def test_unknown_path_loss_is_named():
     ],
 )
 def test_probability_of_sight(model, distance_m, share):
-    sight = (np.arange(20_000) + 0.5) / 20_000
-    losses = channel.path_loss_db(np.full(20_000, distance_m), 3.5, model, sight)
+    los_draw = (np.arange(20_000) + 0.5) / 20_000
+    losses = channel.path_loss_db(np.full(20_000, distance_m), 3.5, model, los_draw)
     assert np.mean(losses == losses[0]) == pytest.approx(share, abs=1e-4)
 
 

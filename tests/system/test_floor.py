@@ -31,8 +31,8 @@ def test_the_floor_is_kept_with_as_few_returns_as_it_takes(floor):
         if back.size and floor < 1.0:
             # Without the last return, the one that pays most for its mass, the floor would be broken.
             change = plain[cell, back].astype(float) - wanted[cell, back]
-            won = (weights[cell, back] * change).sum(axis=1)
-            last = back[((price[cell] * change).sum(axis=1) / won).argmax()]
+            mass_gain = (weights[cell, back] * change).sum(axis=1)
+            last = back[((price[cell] * change).sum(axis=1) / mass_gain).argmax()]
             without = kept.copy()
             without[cell, last] = wanted[cell, last]
             assert mass(weights, without)[cell] < floor * mass(weights, plain)[cell] + 1e-4
@@ -62,17 +62,20 @@ def test_what_keeps_the_floor_is_left_alone():
 def by_loop(weights, wanted, plain, price, floor):
     """One cell, (J, E), token by token: the rule as `keep_floor` documents it."""
     kept, change = wanted.copy(), plain.astype(float) - wanted
-    won, paid = np.maximum((weights * change).sum(axis=1), 0.0), (price * change).sum(axis=1)
+    mass_gain, cost = np.maximum((weights * change).sum(axis=1), 0.0), (price * change).sum(axis=1)
     left = (floor + MARGIN) * (weights * plain).sum() - (weights * wanted).sum()
     if left <= 0.0:
         return kept
     back = []
-    for token in sorted(np.flatnonzero(won > TINY), key=lambda token: paid[token] / won[token]):
-        if won[token] >= left:
+    for token in sorted(np.flatnonzero(mass_gain > TINY), key=lambda token: cost[token] / mass_gain[token]):
+        if mass_gain[token] >= left:
             break
-        left -= won[token]
+        left -= mass_gain[token]
         back.append(token)
-    last = min((token for token in range(len(won)) if token not in back and won[token] >= left), key=paid.__getitem__)
+    last = min(
+        (token for token in range(len(mass_gain)) if token not in back and mass_gain[token] >= left),
+        key=cost.__getitem__,
+    )
     kept[[*back, last]] = plain[[*back, last]]
     return kept
 

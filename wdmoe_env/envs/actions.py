@@ -20,7 +20,7 @@ PRICE_MAX = 0.5
 """At this price every expert but a token's best goes: only one weight of a softmax can exceed one half."""
 LOGIT_SCALE = 3.0
 """A learned bandwidth logit of 1 outweighs one of -1 by exp(6) = 400; a residual one, which is not scaled, by 7."""
-SLACK = 1e-6
+TOLERANCE = 1e-6
 """Rounding that an action may lie outside its space by."""
 
 
@@ -150,6 +150,6 @@ def _checked(values: Any, name: str, shape: tuple[int, ...], low: float, high: f
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape[1:]}, expected {shape[1:]} (for {shape[0]} environments)")
     # Written so that NaN fails it too.
-    if not (array.min() >= low - SLACK and array.max() <= high + SLACK):
+    if not (array.min() >= low - TOLERANCE and array.max() <= high + TOLERANCE):
         raise ValueError(f"{name} spans {array.min()} to {array.max()}, expected numbers from {low} to {high}")
     return array if array.dtype.kind == "f" else array.astype(np.float32)

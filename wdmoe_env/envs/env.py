@@ -58,13 +58,13 @@ class WDMoEEnv(gym.Env[Any, Any]):
         self._observations = observation_codec(observation, self.scenario)
         self.action_space, self.observation_space = self._actions.space, self._observations.space
         self._renderer: Renderer | None = None
-        self._shown: Scene | None = None
+        self._last_scene: Scene | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode. A seed fully determines it and all that follow until the next seed."""
         super().reset(seed=seed)
         observation = self._first(self._observations.encode(self.simulator.reset(seed)))
-        self._shown = None
+        self._last_scene = None
         if self.render_mode == "human":
             self.render()
         return observation, {}
@@ -75,7 +75,7 @@ class WDMoEEnv(gym.Env[Any, Any]):
         before = None if self.render_mode is None else Scene.now(self.simulator)
         outcome = self.simulator.step(decision)
         if before is not None:
-            self._shown = before.after(decision, outcome)
+            self._last_scene = before.after(decision, outcome)
             if self.render_mode == "human":
                 self.render()
         metrics = {name: values[0] for name, values in outcome.metrics.items()}
@@ -97,7 +97,7 @@ class WDMoEEnv(gym.Env[Any, Any]):
             return None
         if self._renderer is None:
             self._renderer = Renderer(window=self.render_mode == "human", fps=self.metadata["render_fps"])
-        return self._renderer.draw(self._shown or Scene.now(self.simulator))
+        return self._renderer.draw(self._last_scene or Scene.now(self.simulator))
 
     def close(self) -> None:
         """Close the window, if there is one."""

@@ -15,7 +15,7 @@ from wdmoe_env.arrays import FloatArray
 from wdmoe_env.interface import Observation, plain_sums
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system.compute import ComputeModel, compute_time
-from wdmoe_env.system.latency import LN2, rate, snr_bandwidth, token_time
+from wdmoe_env.system.latency import LN2, carrier_to_noise_density, rate, token_time
 from wdmoe_env.system.selection import PRICE_LEVELS, PlainSums
 
 LIMIT: Final = 4.0
@@ -85,49 +85,49 @@ def columns(seen: Any, plain: PlainSums, scenario: Scenario, compute: ComputeMod
     """
     radio, levels = scenario.radio_link, len(PRICE_LEVELS)
     band = radio.bandwidth_hz / scenario.num_devices
-    reach = snr_bandwidth(seen.gain_dl, seen.gain_ul, radio, xp)
-    rates = rate(band, reach, xp)
-    sending_one = token_time(rates, radio, xp)
+    cn0 = carrier_to_noise_density(seen.gain_dl, seen.gain_ul, radio, xp)
+    rates = rate(band, cn0, xp)
+    token_comm_time = token_time(rates, radio, xp)
     per_device = compute.per_device(plain.table)
     tokens, mass, at_most = per_device[:, 0], per_device[:, 1], per_device[:, 2:]
     computing = compute_time(plain.tokens, seen.load, compute, xp)
-    sending = tokens * sending_one
-    times = sending + computing
+    comm_time = tokens * token_comm_time
+    times = comm_time + computing
     slowest, mean_mass = _largest(times, xp), _mean(mass)
     spectral, last = rates / (band * LN2 * 20.0), seen.last_device_time
     found = {
         "efficiency_dl": spectral[0],
         "efficiency_ul": spectral[1],
-        "token_time": _log_ratio(sending_one, xp),
+        "token_time": _log_ratio(token_comm_time, xp),
         "compute_share": computing / xp.maximum(times, TINY),
         "load": seen.load,
         "tokens": tokens / (2.0 * seen.gate_weights.shape[1] * scenario.model.top_k / scenario.num_devices),
         "mass": mass * (0.5 / mean_mass),
         "device_time": times / slowest,
-        "demand": _log_ratio(sending, xp),
+        "demand": _log_ratio(comm_time, xp),
         "dropped": at_most[:, :levels] / xp.maximum(tokens, 1.0)[:, None],
         "lost": xp.sqrt(at_most[:, levels:] / mean_mass[:, None]),
         "last_device_time": last / xp.maximum(_largest(last, xp), TINY),
         "latency": 0.5 * xp.log10(slowest / 1e-2),
         "depth": seen.layer[:, None] / max(scenario.model.layers - 1, 1),
     }
-    return found | _stale(seen, scenario, reach, sending_one, xp) if scenario.channel.uncertain else found
+    return found | _stale(seen, scenario, cn0, token_comm_time, xp) if scenario.channel.uncertain else found
 
 
-def _stale(seen: Any, scenario: Scenario, reach: FloatArray, sending_one: FloatArray, xp: Any) -> dict[str, Any]:
-    """The `STALE` columns: what recent estimates and the other link say of the (2, N, U) reach."""
+def _stale(seen: Any, scenario: Scenario, cn0: FloatArray, token_comm_time: FloatArray, xp: Any) -> dict[str, Any]:
+    """The `STALE` columns: what recent estimates and the other link say of the (2, N, U) C/N0."""
     radio = scenario.radio_link
     band, (downlink, uplink) = radio.bandwidth_hz / scenario.num_devices, radio.power_over_noise
-    average = snr_bandwidth(seen.average_gain_dl, seen.average_gain_ul, radio, xp)
+    average = carrier_to_noise_density(seen.average_gain_dl, seen.average_gain_ul, radio, xp)
     middle = xp.sqrt((average[0] / downlink) * (average[1] / uplink))
     both = xp.concat(((middle * downlink)[None], (middle * uplink)[None]))
-    drift = 0.5 * xp.log(average / reach)
+    drift = 0.5 * xp.log(average / cn0)
     return {
-        "slower_on_average": xp.log(token_time(rate(band, average, xp), radio, xp) / sending_one),
-        "slower_on_both": xp.log(token_time(rate(band, both, xp), radio, xp) / sending_one),
+        "slower_on_average": xp.log(token_time(rate(band, average, xp), radio, xp) / token_comm_time),
+        "slower_on_both": xp.log(token_time(rate(band, both, xp), radio, xp) / token_comm_time),
         "average_dl": drift[0],
         "average_ul": drift[1],
-        "imbalance": 0.5 * xp.log((reach[0] / downlink) / (reach[1] / uplink)),
+        "imbalance": 0.5 * xp.log((cn0[0] / downlink) / (cn0[1] / uplink)),
     }
 
 

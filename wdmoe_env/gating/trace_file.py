@@ -23,7 +23,7 @@ FORMAT: Final = "wdmoe-gate-trace"
 VERSION: Final = "1"
 MAX_HEADER_BYTES: Final = 2**20
 MAX_BYTES: Final = 64 * 10**9
-SLACK: Final = {"F16": 1e-3, "F32": 1e-5}
+TOLERANCE: Final = {"F16": 1e-3, "F32": 1e-5}
 """How far from 1 a row may sum to, besides what 16 bits lose of many small weights."""
 _LEAST_F16 = 2.0**-25
 _CHUNK_VALUES = 2**22
@@ -112,7 +112,7 @@ def _content(file: Any) -> Content:
         raise ValueError(f"it holds {', '.join(names) or 'nothing':.200}, expected document and gate_weights")
     values, document = file.get_slice("gate_weights"), file.get_slice("document")
     shape, kind = tuple(values.get_shape()), values.get_dtype()
-    if kind not in SLACK or len(shape) != 3 or min(shape) < 1:
+    if kind not in TOLERANCE or len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"gate_weights is {kind} {shape}, expected F16 or F32 (tokens, layers, experts)")
     if document.get_dtype() != "I32" or tuple(document.get_shape()) != shape[:1]:
         form = f"{document.get_dtype()} {tuple(document.get_shape())}"
@@ -121,7 +121,7 @@ def _content(file: Any) -> Content:
     index = np.array(document[:], dtype=np.int32)
     if index.min() < 0 or (np.diff(index) < 0).any():
         raise ValueError("document falls or is negative, expected indices that never fall")
-    _check_values(values, shape, SLACK[kind] + (_LEAST_F16 * shape[2] if kind == "F16" else 0.0))
+    _check_values(values, shape, TOLERANCE[kind] + (_LEAST_F16 * shape[2] if kind == "F16" else 0.0))
     return Content(values, shape, index, metadata)
 
 
@@ -134,17 +134,17 @@ def _check_sizes(metadata: Mapping[str, str], shape: tuple[int, ...]) -> None:
         raise ValueError(f"top_k in its header is {top_k!r:.60}, expected 1 to {shape[2]} experts")
 
 
-def _check_values(values: Any, shape: tuple[int, int, int], slack: float) -> None:
+def _check_values(values: Any, shape: tuple[int, int, int], tolerance: float) -> None:
     tokens, layers, experts = shape
     for start in range(0, tokens, step := max(1, _CHUNK_VALUES // (layers * experts))):
         chunk = np.asarray(values[start : min(start + step, tokens)], dtype=np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
             total = chunk.sum(axis=-1)
             # NaN fails every comparison, and so does what infinity adds up to.
-            fine = (np.abs(total - 1.0) <= slack) & (chunk >= 0.0).all(axis=-1)
+            fine = (np.abs(total - 1.0) <= tolerance) & (chunk >= 0.0).all(axis=-1)
         if not fine.all():
             token, layer = (int(i) for i in np.argwhere(~fine)[0])
             raise ValueError(
                 f"gate_weights of token {start + token} in layer {layer} sum to {total[token, layer]:g}, the least is "
-                f"{chunk[token, layer].min():g}; expected a sum of 1 within {slack:.2g}, and none below 0"
+                f"{chunk[token, layer].min():g}; expected a sum of 1 within {tolerance:.2g}, and none below 0"
             )

@@ -88,5 +88,5 @@ def _follows(given: tuple[Tensor, Tensor, Tensor], rule: Rule) -> bool:
     values = weights.gather(1, indices)
     largest = weights.topk(indices.shape[1], dim=-1).values.sum(dim=-1)
     expected = rule.scores(values, logits.gather(1, indices), torch.ones_like(indices, dtype=torch.bool))
-    slack = 4.0 * torch.finfo(given[1].dtype).eps
-    return torch.allclose(values.sum(dim=-1), largest, rtol=1e-5) and torch.allclose(scores, expected, rtol=slack)
+    tolerance = 4.0 * torch.finfo(given[1].dtype).eps
+    return torch.allclose(values.sum(dim=-1), largest, rtol=1e-5) and torch.allclose(scores, expected, rtol=tolerance)

@@ -30,12 +30,12 @@ class CellMap:
     """Base station and devices from above; links are thick and dark where they have much of the band."""
 
     def __init__(self, axes: Axes, scene: Scene) -> None:
-        reach, devices = scene.scenario.channel.distance_m.high, scene.scenario.num_devices
+        extent, devices = scene.scenario.channel.distance_m.high, scene.scenario.num_devices
         few = devices <= NAMED_DEVICES
-        axes.set(xlim=(-1.2 * reach, 1.2 * reach), ylim=(-1.12 * reach, 1.12 * reach), aspect="equal")
+        axes.set(xlim=(-1.2 * extent, 1.2 * extent), ylim=(-1.12 * extent, 1.12 * extent), aspect="equal")
         axes.axis("off")
         panel_title(axes, "Cell: links by bandwidth" + (", devices with distance" if few else ""))
-        self._rings = {radius: _draw_ring(axes, radius) for radius in _radii(reach)}
+        self._rings = {radius: _draw_ring(axes, radius) for radius in _radii(extent)}
         self._lines = axes.add_collection(LineCollection([], zorder=2, capstyle="round"))
         axes.scatter([0], [0], s=240, marker="^", color=INK, zorder=4, edgecolors="white", linewidths=1.5)
         nowhere = np.zeros(devices)
@@ -48,7 +48,7 @@ class CellMap:
             axes.text(0, 0, "", fontsize=8, color=INK, ha="center", va="center", zorder=7, path_effects=OUTLINE)
             for _ in range(devices if few else 0)
         ]
-        self._lift = 0.087 * reach
+        self._lift = 0.087 * extent
 
     def update(self, scene: Scene) -> None:
         points = np.stack([scene.position.real, scene.position.imag], axis=-1)
@@ -82,8 +82,8 @@ def _free_place(radius: float, position: NDArray[np.complex128]) -> tuple[float,
     return float(place.real), float(place.imag)
 
 
-def _radii(reach: float) -> list[float]:
+def _radii(extent: float) -> list[float]:
     """Radii of two or three circles at round distances."""
-    power = 10.0 ** np.floor(np.log10(reach))
-    step = next(float(step * power) for step in (0.1, 0.2, 0.25, 0.5, 1, 2, 2.5, 5) if 3.6 * step * power >= reach)
-    return [step * ring for ring in (1, 2, 3) if step * ring <= 1.05 * reach]
+    power = 10.0 ** np.floor(np.log10(extent))
+    step = next(float(step * power) for step in (0.1, 0.2, 0.25, 0.5, 1, 2, 2.5, 5) if 3.6 * step * power >= extent)
+    return [step * ring for ring in (1, 2, 3) if step * ring <= 1.05 * extent]

@@ -20,7 +20,7 @@ from wdmoe_env.simulator.dynamics import Dynamics
 from wdmoe_env.simulator.state import CellState, SimulatorState, freeze, with_own_rng
 from wdmoe_env.simulator.step_metrics import step_metrics
 from wdmoe_env.system import metrics, selection
-from wdmoe_env.system.latency import snr_bandwidth
+from wdmoe_env.system.latency import carrier_to_noise_density
 from wdmoe_env.system.layer import LayerTimes, layer_times
 from wdmoe_env.system.selection import PlainSums, Routing
 
@@ -86,7 +86,7 @@ class Simulator:
     def observation(self) -> Observation:
         """What is known now."""
         if self._observation is None:
-            self._observation = self._look(self._now)
+            self._observation = self._observe(self._now)
         return self._observation
 
     def true_observation(self) -> Observation:
@@ -170,23 +170,23 @@ class Simulator:
         check_form(decision, self.scenario, self.num_envs)
         routing = selection.routing(gate_weights, decision.selection)
         check_values(decision, routing, self.scenario)
-        plain, plain_times, reach = self._plain_layer()
-        times = self._times(routing, decision.bandwidth, reach)
+        plain, plain_times, cn0 = self._plain_layer()
+        times = self._times(routing, decision.bandwidth, cn0)
         return times, step_metrics((routing, times), (plain, plain_times), self.scenario)
 
     def _plain_layer(self) -> tuple[Routing, LayerTimes, FloatArray]:
-        """Plain top-K routing with equal shares, its times, and the true reach: worked out once for each layer."""
+        """Plain top-K routing with equal shares, its times, and the true C/N0: once for each layer."""
         observation, known = self.observation, self._plain
         if known is None or known[0] is not observation:
             gain = self._now.cell.gain
-            reach = snr_bandwidth(gain[:, 0], gain[:, 1], self._radio)
+            cn0 = carrier_to_noise_density(gain[:, 0], gain[:, 1], self._radio)
             plain = self._plain_routing(observation)
-            known = self._plain = observation, (plain, self._times(plain, self._uniform, reach), reach)
+            known = self._plain = observation, (plain, self._times(plain, self._uniform, cn0), cn0)
         return known[1]
 
-    def _times(self, routing: Routing, bandwidth: FloatArray, reach: FloatArray) -> LayerTimes:
+    def _times(self, routing: Routing, bandwidth: FloatArray, cn0: FloatArray) -> LayerTimes:
         computation = self.compute_time(routing.tokens)
-        return layer_times(self._compute.per_device(routing.tokens), computation, bandwidth, reach, self._radio)
+        return layer_times(self._compute.per_device(routing.tokens), computation, bandwidth, cn0, self._radio)
 
     def _plain_routing(self, observation: Observation) -> Routing:
         """What plain top-K routing asks of the experts in this layer; every token uses K of them."""
@@ -199,7 +199,7 @@ class Simulator:
         self._state, self._observation = state, None
         return self.observation
 
-    def _look(self, state: SimulatorState) -> Observation:
+    def _observe(self, state: SimulatorState) -> Observation:
         cell, layers = state.cell, self.scenario.model.layers
         row = state.passes * layers + state.step % layers
         seen = Observation(
@@ -219,7 +219,7 @@ class Simulator:
     def state(self) -> SimulatorState:
         """Everything the future depends on, with a Generator of its own: it stays as it is.
 
-        Weights from `show_gates` are no part of it: they are their router's, and the bank's stand again when restored.
+        Weights from `show_gates` are no part of it: the bank's stand again when restored.
         """
         return with_own_rng(freeze(self._now))
 

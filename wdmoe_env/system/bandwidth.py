@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from wdmoe_env.arrays import FloatArray
-from wdmoe_env.system.latency import Radio, block_latency, communication_time, device_time, snr_bandwidth
+from wdmoe_env.system.latency import Radio, block_latency, carrier_to_noise_density, communication_time, device_time
 
 MAX_ITERATIONS = 60
 TOLERANCE = 3e-5  # of the last step: convergence is quadratic, so what is left after it is below 1e-9
@@ -47,62 +47,62 @@ def allocate(
     Returns:
         bandwidth (N, U) in Hz, 0 for devices without tokens, and latency (N,) in seconds.
     """
-    reach = snr_bandwidth(gain_dl, gain_ul, radio)
-    bandwidth = split(tokens, compute_time, reach, radio)
+    cn0 = carrier_to_noise_density(gain_dl, gain_ul, radio)
+    bandwidth = split(tokens, compute_time, cn0, radio)
     computation = np.where(tokens > 0, compute_time, 0.0)
-    return bandwidth, block_latency(device_time(tokens, communication_time(bandwidth, reach, radio), computation))
+    return bandwidth, block_latency(device_time(tokens, communication_time(bandwidth, cn0, radio), computation))
 
 
-def split(tokens: FloatArray, compute_time: FloatArray, reach: FloatArray, radio: Radio) -> FloatArray:
-    """Return the (N, U) split alone, from the (2, N, U) reach of `latency.snr_bandwidth`; otherwise as `allocate`."""
+def split(tokens: FloatArray, compute_time: FloatArray, cn0: FloatArray, radio: Radio) -> FloatArray:
+    """Return the (N, U) split alone, from (2, N, U) `latency.carrier_to_noise_density`; else as `allocate`."""
     used = tokens > 0
     sharing = used | ~used.any(axis=-1, keepdims=True)  # so that a cell without any tokens has an answer too
     computation = compute_time * used
     payload = np.where(used, tokens, 1.0) * radio.payload_nats
-    reach = np.maximum(reach, LEAST_SNR * radio.bandwidth_hz)
+    cn0 = np.maximum(cn0, LEAST_SNR * radio.bandwidth_hz)
     weight, rows, bandwidth = sharing.astype(np.float64), max(BLOCK // tokens.shape[1], 1), np.empty_like(payload)
     for start in range(0, len(tokens), rows):
         part = slice(start, start + rows)
-        bandwidth[part] = _newton(weight[part], payload[part], computation[part], reach[:, part], radio.bandwidth_hz)
+        bandwidth[part] = _newton(weight[part], payload[part], computation[part], cn0[:, part], radio.bandwidth_hz)
     bandwidth *= used
     return bandwidth
 
 
 def _newton(
-    sharing: FloatArray, payload: FloatArray, computation: FloatArray, reach: FloatArray, total: float
+    sharing: FloatArray, payload: FloatArray, computation: FloatArray, cn0: FloatArray, total: float
 ) -> FloatArray:
     r"""Solve for the (N, U) split; devices that do not share the band (0 in `sharing`, else 1) keep any value.
 
-    With :math:`s_u = c_{max} - c_u` (`slack`) and :math:`h = T - c_{max}` (`head`), one step in
+    With :math:`s_u = c_{max} - c_u` (`compute_gap`) and :math:`h = T - c_{max}` (`budget`), one step in
     :math:`x_u = \ln b_u` and :math:`y = \ln h` is
 
     .. math:: \Delta y = \frac{\sum_u b_u r_u / \sigma_u}{\sum_u b_u \eta_u / \sigma_u}, \quad
         \Delta x_u = \frac{r_u - \eta_u \Delta y}{\sigma_u}
 
-    with :math:`r_u = \ln f_u - \ln(s_u + h)` (`gap`), :math:`\eta_u = h / (s_u + h)` (`rise`) and
-    :math:`\sigma_u = -d \ln f_u / d \ln b_u` (`slope`), f_u the time that device u communicates.
+    with :math:`r_u = \ln f_u - \ln(s_u + h)` (`residual`), :math:`\eta_u = h / (s_u + h)` (`budget_elasticity`) and
+    :math:`\sigma_u = -d \ln f_u / d \ln b_u` (`elasticity`), f_u the time that device u communicates.
     """
-    slack = np.maximum.reduce(computation, axis=-1, keepdims=True) - computation
+    compute_gap = np.maximum.reduce(computation, axis=-1, keepdims=True) - computation
     bandwidth = total / _dot(sharing, sharing) * np.ones_like(sharing)
-    seconds, slope = _time_and_slope(bandwidth, payload, reach)
-    head = np.maximum.reduce((seconds - slack) * sharing, axis=-1, keepdims=True)  # of T above the longest computation
+    seconds, elasticity = _time_and_elasticity(bandwidth, payload, cn0)
+    budget = np.maximum.reduce((seconds - compute_gap) * sharing, axis=-1, keepdims=True)
     for _ in range(MAX_ITERATIONS):
-        target = slack + head
-        gap = np.log(seconds / target)
-        rise = head / target
-        weight = bandwidth * sharing / slope
-        head_step = _dot(weight, gap) / _dot(weight, rise)
-        step = (gap - rise * head_step) * sharing / slope
-        largest = max(np.abs(step).max(), np.abs(head_step).max())
+        target = compute_gap + budget
+        residual = np.log(seconds / target)
+        budget_elasticity = budget / target
+        weight = bandwidth * sharing / elasticity
+        budget_step = _dot(weight, residual) / _dot(weight, budget_elasticity)
+        step = (residual - budget_elasticity * budget_step) * sharing / elasticity
+        largest = max(np.abs(step).max(), np.abs(budget_step).max())
         if largest > MAX_STEP:
             np.clip(step, -MAX_STEP, MAX_STEP, out=step)
-            np.clip(head_step, -MAX_STEP, MAX_STEP, out=head_step)
+            np.clip(budget_step, -MAX_STEP, MAX_STEP, out=budget_step)
         bandwidth = bandwidth * np.exp(step)
         bandwidth *= total / _dot(bandwidth, sharing)
         if largest < TOLERANCE:
             break
-        head = head * np.exp(head_step)
-        seconds, slope = _time_and_slope(bandwidth, payload, reach)
+        budget = budget * np.exp(budget_step)
+        seconds, elasticity = _time_and_elasticity(bandwidth, payload, cn0)
     return bandwidth
 
 
@@ -111,16 +111,16 @@ def _dot(left: FloatArray, right: FloatArray) -> FloatArray:
     return np.vecdot(left, right)[:, None]
 
 
-def _time_and_slope(bandwidth: FloatArray, payload: FloatArray, reach: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _time_and_elasticity(bandwidth: FloatArray, payload: FloatArray, cn0: FloatArray) -> tuple[FloatArray, FloatArray]:
     r"""Seconds f a device communicates, and minus the derivative of their ln by ln b, between 0 and 1: both (N, U).
 
     .. math:: f = n L \left(\frac{1}{R_{dl}} + \frac{1}{R_{ul}}\right), \quad
         \sigma = \frac{\sum_{links} \frac{1}{\ell} \left(1 - \frac{\gamma}{(1 + \gamma)\, \ell}\right)}
         {\sum_{links} \frac{1}{\ell}}, \quad \gamma = \frac{P g}{N_0 b}, \quad \ell = \ln(1 + \gamma)
     """
-    snr = reach / bandwidth
-    grown = 1.0 + snr
-    inverse = 1.0 / np.log(grown)
-    steepness = inverse * (1.0 - snr / grown * inverse)
+    snr = cn0 / bandwidth
+    one_plus_snr = 1.0 + snr
+    inverse = 1.0 / np.log(one_plus_snr)
+    weighted_elasticity = inverse * (1.0 - snr / one_plus_snr * inverse)
     both = inverse[0] + inverse[1]
-    return payload * both / bandwidth, (steepness[0] + steepness[1]) / both
+    return payload * both / bandwidth, (weighted_elasticity[0] + weighted_elasticity[1]) / both

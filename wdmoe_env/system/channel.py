@@ -20,7 +20,7 @@ BS_HEIGHT_M, DEVICE_HEIGHT_M = 10.0, 1.5
 r"""Antenna heights :math:`h_{BS}`, :math:`h_{UT}` of UMi street canyon, 3GPP TR 38.901 table 7.2-1."""
 
 
-def path_loss_db(distance_m: FloatArray, carrier_ghz: float, model: str, sight: FloatArray) -> FloatArray:
+def path_loss_db(distance_m: FloatArray, carrier_ghz: float, model: str, los_draw: FloatArray) -> FloatArray:
     r"""Path loss PL in dB, of the shape of `distance_m`.
 
     `free-space` (R), Friis' equation as in ITU-R P.525:
@@ -48,13 +48,13 @@ def path_loss_db(distance_m: FloatArray, carrier_ghz: float, model: str, sight: 
         distance_m: distance d in the plane, m, at least 1.
         carrier_ghz: carrier frequency f_c, GHz.
         model: `free-space`, `umi`, `indoor-office`, or one that was registered.
-        sight: uniform numbers in [0, 1); a device is in line of sight (LOS) where its number is below the model's
+        los_draw: uniform numbers in [0, 1); a device is in line of sight (LOS) where its number is below the model's
             probability at its distance, so that it goes in and out of sight as it moves.
 
     Raises:
         ValueError: the model is none of these.
     """
-    return PATH_LOSSES.find(model)(distance_m, carrier_ghz, sight)
+    return PATH_LOSSES.find(model)(distance_m, carrier_ghz, los_draw)
 
 
 def register(name: str, path_loss: PathLoss) -> PathLoss:
@@ -67,8 +67,8 @@ def register(name: str, path_loss: PathLoss) -> PathLoss:
     """
 
     @wraps(path_loss)
-    def checked(distance_m: FloatArray, carrier_ghz: float, sight: FloatArray) -> FloatArray:
-        loss = np.asarray(path_loss(distance_m, carrier_ghz, sight), dtype=np.float64)
+    def checked(distance_m: FloatArray, carrier_ghz: float, los_draw: FloatArray) -> FloatArray:
+        loss = np.asarray(path_loss(distance_m, carrier_ghz, los_draw), dtype=np.float64)
         if loss.shape != distance_m.shape or not np.isfinite(loss).all():
             raise ValueError(
                 f"path loss {name!r} gives {loss.min()} to {loss.max()} dB in shape {loss.shape}, expected finite "
@@ -80,32 +80,32 @@ def register(name: str, path_loss: PathLoss) -> PathLoss:
     return path_loss
 
 
-def _free_space(distance_m: FloatArray, carrier_ghz: float, sight: FloatArray) -> FloatArray:
+def _free_space(distance_m: FloatArray, carrier_ghz: float, los_draw: FloatArray) -> FloatArray:
     return 32.4 + 20.0 * np.log10(carrier_ghz) + 20.0 * np.log10(distance_m)
 
 
-def _indoor_office(distance_m: FloatArray, carrier_ghz: float, sight: FloatArray) -> FloatArray:
+def _indoor_office(distance_m: FloatArray, carrier_ghz: float, los_draw: FloatArray) -> FloatArray:
     log_d, log_f = np.log10(distance_m), np.log10(carrier_ghz)
-    near = 32.4 + 17.3 * log_d + 20.0 * log_f
-    far = np.maximum(near, 17.3 + 38.3 * log_d + 24.9 * log_f)
-    return np.where(sight < _indoor_sight(distance_m), near, far)
+    los_db = 32.4 + 17.3 * log_d + 20.0 * log_f
+    nlos_db = np.maximum(los_db, 17.3 + 38.3 * log_d + 24.9 * log_f)
+    return np.where(los_draw < _indoor_los_probability(distance_m), los_db, nlos_db)
 
 
-def _umi(distance_m: FloatArray, carrier_ghz: float, sight: FloatArray) -> FloatArray:
+def _umi(distance_m: FloatArray, carrier_ghz: float, los_draw: FloatArray) -> FloatArray:
     log_f, height = np.log10(carrier_ghz), BS_HEIGHT_M - DEVICE_HEIGHT_M
     log_d3 = 0.5 * np.log10(distance_m**2 + height**2)
     breakpoint_m = 4.0 * (BS_HEIGHT_M - 1.0) * (DEVICE_HEIGHT_M - 1.0) * carrier_ghz * 1e9 / LIGHT_M_S
     beyond = 32.4 + 40.0 * log_d3 + 20.0 * log_f - 9.5 * np.log10(breakpoint_m**2 + height**2)
-    near = np.where(distance_m < breakpoint_m, 32.4 + 21.0 * log_d3 + 20.0 * log_f, beyond)
-    far = np.maximum(near, 22.4 + 35.3 * log_d3 + 21.3 * log_f - 0.3 * (DEVICE_HEIGHT_M - 1.5))
-    return np.where(sight < _umi_sight(distance_m), near, far)
+    los_db = np.where(distance_m < breakpoint_m, 32.4 + 21.0 * log_d3 + 20.0 * log_f, beyond)
+    nlos_db = np.maximum(los_db, 22.4 + 35.3 * log_d3 + 21.3 * log_f - 0.3 * (DEVICE_HEIGHT_M - 1.5))
+    return np.where(los_draw < _umi_los_probability(distance_m), los_db, nlos_db)
 
 
 for _name, _model in {"free-space": _free_space, "umi": _umi, "indoor-office": _indoor_office}.items():
     PATH_LOSSES.register(_name, _model)
 
 
-def _umi_sight(distance_m: FloatArray) -> FloatArray:
+def _umi_los_probability(distance_m: FloatArray) -> FloatArray:
     r"""LOS probability of UMi street canyon, 3GPP TR 38.901 table 7.4.2-1.
 
     .. math:: P_{LOS} = 1 \text{ for } d \le 18, \quad
@@ -115,7 +115,7 @@ def _umi_sight(distance_m: FloatArray) -> FloatArray:
     return np.where(distance_m <= 18.0, 1.0, ratio + np.exp(-distance_m / 36.0) * (1.0 - ratio))
 
 
-def _indoor_sight(distance_m: FloatArray) -> FloatArray:
+def _indoor_los_probability(distance_m: FloatArray) -> FloatArray:
     r"""LOS probability of an indoor mixed office, 3GPP TR 38.901 table 7.4.2-1.
 
     .. math:: P_{LOS} = 1 \text{ for } d \le 1.2, \quad e^{-(d - 1.2) / 4.7} \text{ for } d < 6.5, \quad

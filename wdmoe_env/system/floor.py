@@ -39,13 +39,13 @@ def keep_floor(
         floor: retained gate mass to keep, 0 to 1.
     """
     weights, wanted, routed = by_expert(gate_weights), by_expert(selection), by_expert(plain)
-    lacking = (floor + MARGIN) * _mass(weights, routed) - _mass(weights, wanted)
-    if not np.any(lacking > 0.0):
+    deficit = (floor + MARGIN) * _mass(weights, routed) - _mass(weights, wanted)
+    if not np.any(deficit > 0.0):
         return selection
     change = (routed.view(np.int8) - wanted.view(np.int8)).astype(weights.dtype)
-    won = np.maximum(np.einsum("nej,nej->nj", weights, change), 0.0)
-    paid = np.matmul(price.astype(weights.dtype, order="C")[:, None], change)[:, 0]
-    returns = _cheapest(won, paid, lacking)
+    mass_gain = np.maximum(np.einsum("nej,nej->nj", weights, change), 0.0)
+    cost = np.matmul(price.astype(weights.dtype, order="C")[:, None], change)[:, 0]
+    returns = _greedy_cover(mass_gain, cost, deficit)
     return (wanted ^ ((wanted ^ routed) & returns[:, None])).swapaxes(1, 2)
 
 
@@ -54,18 +54,18 @@ def _mass(weights: GateArray, chosen: BoolArray) -> FloatArray:
     return np.einsum("nej->n", weights * chosen, dtype=np.float64)
 
 
-def _cheapest(won: GateArray, paid: GateArray, lacking: FloatArray) -> BoolArray:
-    """Mark tokens, (N, J), that win the (N,) mass that is lacking and pay little for it; none where none is lacking."""
-    cells = np.arange(len(won))
-    order = _last(won <= TINY, paid / np.maximum(won, TINY)).argsort(axis=1)
-    order += won.shape[1] * cells[:, None]
-    sums = won.ravel()[order].cumsum(axis=1, dtype=np.float64)
-    below = sums < lacking[:, None]
-    returns = np.empty(won.shape, dtype=np.bool_)
+def _greedy_cover(mass_gain: GateArray, cost: GateArray, deficit: FloatArray) -> BoolArray:
+    """Mark tokens, (N, J), whose gains of mass cover the (N,) deficit at little cost; none where there is none."""
+    cells = np.arange(len(mass_gain))
+    order = _last(mass_gain <= TINY, cost / np.maximum(mass_gain, TINY)).argsort(axis=1)
+    order += mass_gain.shape[1] * cells[:, None]
+    sums = mass_gain.ravel()[order].cumsum(axis=1, dtype=np.float64)
+    below = sums < deficit[:, None]
+    returns = np.empty(mass_gain.shape, dtype=np.bool_)
     returns.ravel()[order] = below
-    left = lacking - np.maximum.reduce(sums, axis=1, where=below, initial=0.0)
-    final = _last(returns | (won < left[:, None]), paid).argmin(axis=1)
-    returns[cells, final] |= lacking > 0.0
+    left = deficit - np.maximum.reduce(sums, axis=1, where=below, initial=0.0)
+    final = _last(returns | (mass_gain < left[:, None]), cost).argmin(axis=1)
+    returns[cells, final] |= deficit > 0.0
     return returns
 
 

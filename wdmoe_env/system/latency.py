@@ -53,7 +53,7 @@ class Radio:
         return self.bs_power_w / self.noise_w_per_hz, self.device_power_w / self.noise_w_per_hz
 
 
-def snr_bandwidth(gain_dl: FloatArray, gain_ul: FloatArray, radio: Radio, xp: Any = np) -> FloatArray:
+def carrier_to_noise_density(gain_dl: FloatArray, gain_ul: FloatArray, radio: Radio, xp: Any = np) -> FloatArray:
     r"""Carrier-to-noise-density ratio of both links, Hz: (2, N, U), downlink first.
 
     .. math:: C / N_0 = P g / N_0
@@ -64,12 +64,12 @@ def snr_bandwidth(gain_dl: FloatArray, gain_ul: FloatArray, radio: Radio, xp: An
     that a device out of reach costs a finite time.
     """
     downlink, uplink = radio.power_over_noise
-    reach = xp.concat(((gain_dl * downlink)[None], (gain_ul * uplink)[None]))
-    return xp.maximum(reach, radio.outage_rate)
+    cn0 = xp.concat(((gain_dl * downlink)[None], (gain_ul * uplink)[None]))
+    return xp.maximum(cn0, radio.outage_rate)
 
 
-def rate(bandwidth: FloatArray | float, reach: FloatArray, xp: Any = np) -> FloatArray:
-    r"""Shannon rate (R for the form) in nats/s, practically 0 where b is 0; for `reach` see `snr_bandwidth`.
+def rate(bandwidth: FloatArray | float, cn0: FloatArray, xp: Any = np) -> FloatArray:
+    r"""Shannon rate (R for the form) in nats/s, practically 0 where b is 0; for `cn0` see `carrier_to_noise_density`.
 
     .. math:: R(b) = b \ln\left(1 + \frac{P g}{N_0 b}\right)
 
@@ -77,17 +77,17 @@ def rate(bandwidth: FloatArray | float, reach: FloatArray, xp: Any = np) -> Floa
     Divide by ln 2 for bit/s.
     """
     positive = max(bandwidth, 1e-100) if isinstance(bandwidth, float) else xp.maximum(bandwidth, 1e-100)
-    return positive * xp.log1p(reach / positive)
+    return positive * xp.log1p(cn0 / positive)
 
 
-def communication_time(bandwidth: FloatArray, reach: FloatArray, radio: Radio) -> FloatArray:
+def communication_time(bandwidth: FloatArray, cn0: FloatArray, radio: Radio) -> FloatArray:
     r"""Seconds to send one token to each device and its result back (R): (N, U).
 
     .. math:: t_u^{comm} = L / R_u^{dl} + L / R_u^{ul}
 
     L is the payload of a token in one direction; each direction takes at most `outage_s`.
     """
-    return token_time(rate(bandwidth, reach), radio)
+    return token_time(rate(bandwidth, cn0), radio)
 
 
 def token_time(rates: FloatArray, radio: Radio, xp: Any = np) -> FloatArray:

@@ -31,10 +31,10 @@ class LayerTimes:
 
 
 def layer_times(
-    tokens: FloatArray, computation: FloatArray, bandwidth: FloatArray, reach: FloatArray, radio: Radio
+    tokens: FloatArray, computation: FloatArray, bandwidth: FloatArray, cn0: FloatArray, radio: Radio
 ) -> LayerTimes:
-    """Times of a layer from (N, U) tokens, seconds of computation and bandwidth, and (2, N, U) reach."""
-    times = device_time(tokens, communication_time(bandwidth, reach, radio), computation)
+    """Times of a layer from (N, U) tokens, seconds of computation and bandwidth, and (2, N, U) C/N0."""
+    times = device_time(tokens, communication_time(bandwidth, cn0, radio), computation)
     return LayerTimes(tokens, computation, times, block_latency(times))
 
 

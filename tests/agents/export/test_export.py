@@ -20,7 +20,7 @@ import agents
 import train
 from agents.export import command
 from agents.export.features import RawFeatures
-from agents.export.raw import RawObservation, feed
+from agents.export.raw import RawObservation, input_feed
 from agents.policies.trained import _network, save_policy
 from wdmoe_env import Observation, Scenario, Simulator, load_scenario
 from wdmoe_env.envs.codecs import PriceAction, observation_codec
@@ -71,7 +71,7 @@ def test_features_are_those_of_the_environment(name: str) -> None:
     seen = after_a_step(scenario, 3)
     dark = replace(seen, gain_ul=0.0 * seen.gain_ul, last_device_time=0.0 * seen.last_device_time)
     for observation in (seen, tied(seen), dark):
-        raw = RawObservation(**{name: torch.tensor(value) for name, value in feed(observation).items()})
+        raw = RawObservation(**{name: torch.tensor(value) for name, value in input_feed(observation).items()})
         with torch.no_grad():
             table = RawFeatures(scenario)(raw).numpy()
         expected = device_features(observation, scenario)
@@ -82,7 +82,7 @@ def test_features_are_those_of_the_environment(name: str) -> None:
 
 def test_inputs_are_the_fields_of_an_observation(tiny: Scenario) -> None:
     assert set(RawObservation._fields) == set(Observation.__slots__) - {"routed", "plain", "compute"}
-    types = {name: array.dtype.name for name, array in feed(Simulator(tiny).reset(0)).items()}
+    types = {name: array.dtype.name for name, array in input_feed(Simulator(tiny).reset(0)).items()}
     assert types == {**dict.fromkeys(types, "float64"), "gate_weights": "float32", "layer": "int64"}
 
 
@@ -110,7 +110,7 @@ def test_file_decides_as_the_policy_does(
         for observation in (seen := after_a_step(other, num_envs), tied(seen)):
             encoded = observation_codec("device", other).encode(observation)
             expected = actions.meaning(policy.act(encoded))
-            found = session.run(names, feed(observation))
+            found = session.run(names, input_feed(observation))
             assert np.ptp(found[0]) > 1e-3
             for one, value in zip(found, expected, strict=False):
                 np.testing.assert_allclose(one, value, atol=1e-5)

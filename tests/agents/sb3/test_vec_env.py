@@ -69,7 +69,7 @@ def test_autoreset_in_the_last_step_alone(tiny: Scenario) -> None:
 
 
 def test_what_is_returned_may_be_changed(tiny: Scenario) -> None:
-    def play(spoil: bool) -> list[Any]:
+    def rollout(spoil: bool) -> list[Any]:
         env, rng, seen = make(tiny), np.random.default_rng(0), []
         returned: list[Any] = [env.reset()]
         for _ in range(5):
@@ -82,7 +82,7 @@ def test_what_is_returned_may_be_changed(tiny: Scenario) -> None:
             returned = [observed, reward, done, *terminal]
         return seen
 
-    for plain, spoiled in zip(play(False), play(True), strict=True):
+    for plain, spoiled in zip(rollout(False), rollout(True), strict=True):
         for one, other in zip(plain, spoiled, strict=True):
             np.testing.assert_array_equal(one, other)
 

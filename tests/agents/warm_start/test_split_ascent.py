@@ -32,7 +32,7 @@ def policy_of(algorithm: Any, scenario: Scenario) -> Any:
 def test_rewards_are_those_of_the_simulator(name: str, bandwidth: Any) -> None:
     scenario = preset(name, bandwidth=bandwidth)
     policy = policy_of("ppo", scenario)
-    layers = split_ascent.watch(policy, scenario, 0)
+    layers = split_ascent.collect(policy, scenario, 0)
     logits = np.random.default_rng(0).uniform(-1.0, 1.0, tuple(layers.tokens.shape)).astype(np.float32)
     simulator, codec = Simulator(scenario, split_ascent.CELLS, "train"), PriceAction(scenario)
     observation = simulator.reset(0)
@@ -51,11 +51,11 @@ def test_rewards_are_those_of_the_simulator(name: str, bandwidth: Any) -> None:
 
 def test_devices_without_tokens_leave_the_gradient_finite() -> None:
     scenario = preset("mobile", bandwidth="residual")
-    layers = split_ascent.watch(policy_of("ppo", scenario), scenario, 0)
+    layers = split_ascent.collect(policy_of("ppo", scenario), scenario, 0)
     tokens, base = layers.tokens.clone(), layers.base.clone()
     tokens[:, 2:] = base[:, 2:] = 0.0
     few = split_ascent.Layers(
-        *(layers.table, layers.price, tokens, layers.computing * (tokens > 0), base, layers.reach, layers.scale)
+        *(layers.table, layers.price, tokens, layers.computing * (tokens > 0), base, layers.cn0, layers.scale)
     )
     logits = torch.zeros_like(tokens, requires_grad=True)
     reward = split_ascent.rewards(logits, few, scenario.radio_link)
@@ -70,7 +70,7 @@ def test_devices_without_tokens_leave_the_gradient_finite() -> None:
 def test_wins_reward_and_leaves_prices(algorithm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = preset("mobile", bandwidth="learned")
     policy = policy_of(algorithm, scenario)
-    layers = split_ascent.watch(policy, scenario, 0)
+    layers = split_ascent.collect(policy, scenario, 0)
     found = split_ascent.ascend(policy, layers, scenario, 0)
     assert found.after > 1.05 * found.before
     with torch.no_grad():

@@ -16,7 +16,7 @@ from evaluation.episodes.runner import PolicyRun, run_policy
 from evaluation.episodes.sampling import SampledSteps
 from evaluation.estimates import optimality
 from evaluation.estimates.certified import certify
-from evaluation.estimates.optimality import Judge
+from evaluation.estimates.optimality import OptimalityEstimator
 from wdmoe_env import Scenario
 
 STEPS = 8
@@ -80,12 +80,12 @@ def test_no_step_brings_more_than_its_bound_and_price_comes_close(comparison: Co
     price = compare(tiny, find_contenders(["price"]), Plan(episodes=5, seed=3, decisions=1)).results[0]
     assert 0.9 < price.estimates["optimality"].mean <= 1.0
     for result in comparison.results:
-        assert (result.judged[0].share <= 1.0).all()
+        assert (result.optimality[0].share <= 1.0).all()
         assert result.estimates["optimality"].mean < price.estimates["optimality"].mean
 
 
 def test_policies_that_meet_the_same_cells_share_one_proof(comparison: Comparison) -> None:
-    first, *others = [result.judged[0].bounds for result in comparison.results]
+    first, *others = [result.optimality[0].bounds for result in comparison.results]
     assert all(other is first for other in others)
     assert comparison.bound is not None
     assert comparison.bound.shared
@@ -93,7 +93,7 @@ def test_policies_that_meet_the_same_cells_share_one_proof(comparison: Compariso
 
 def test_policies_that_change_the_channels_are_judged_in_their_own_cells(moving: Scenario, plan: Plan) -> None:
     comparison = compare(moving, find_contenders(["top-k", "random"]), plan)
-    one, other = [result.judged[0] for result in comparison.results]
+    one, other = [result.optimality[0] for result in comparison.results]
     assert not np.array_equal(one.bounds.reward, other.bounds.reward)
     assert comparison.bound is not None
     assert comparison.bound.as_dict()["states"] == "per policy"
@@ -106,14 +106,14 @@ def test_policies_that_change_the_channels_are_judged_in_their_own_cells(moving:
 def test_a_set_of_runs_is_judged_run_by_run(tiny: Scenario, plan: Plan) -> None:
     runs = Contender("set", "set", (baselines.make("top-k"), baselines.make("random")))
     result = compare(tiny, [runs], plan).results[0]
-    single = [one.share.mean() for one in result.judged]
+    single = [one.share.mean() for one in result.optimality]
     assert result.estimates["optimality"].mean == pytest.approx(np.mean(single))
 
 
 def test_batches_do_not_change_the_bounds(tiny: Scenario, run: PolicyRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Judge(tiny).judge(run, "x", nothing)
+    whole = OptimalityEstimator(tiny).measure(run, "x", nothing)
     monkeypatch.setattr(optimality, "BATCH", 3)
-    parts = Judge(tiny).judge(run, "x", nothing)
+    parts = OptimalityEstimator(tiny).measure(run, "x", nothing)
     assert whole is not None
     assert parts is not None
     np.testing.assert_allclose(parts.bounds.reward, whole.bounds.reward, rtol=1e-6)
@@ -134,7 +134,7 @@ def test_a_step_better_than_its_bound_stops_everything(
     spoiled[2] *= change
     impossible = replace(run, sampled=replace(steps, **{name: spoiled}))
     with pytest.raises(EvaluationError, match=message) as caught:
-        Judge(tiny).judge(impossible, "x", nothing)
+        OptimalityEstimator(tiny).measure(impossible, "x", nothing)
     assert f"step {steps.step[2]}, episode {steps.episode[2]}:" in str(caught.value)
 
 
@@ -145,13 +145,13 @@ def test_without_a_bound_nothing_is_judged(tiny: Scenario, plan: Plan, without: 
     contenders, ticks = find_contenders(["random"]), list[str]()
     comparison = compare(scenario, contenders, plan, ticks.append)
     assert comparison.bound is None
-    assert comparison.results[0].judged == ()
+    assert comparison.results[0].optimality == ()
     assert "optimality" not in comparison.results[0].estimates
     assert len(ticks) == num_decisions(scenario, contenders, plan)
 
 
 def test_least_latency_is_that_of_the_line(comparison: Comparison) -> None:
-    bounds = comparison.results[0].judged[0].bounds
+    bounds = comparison.results[0].optimality[0].bounds
     at_one = bounds.least_latency(1.0)
     np.testing.assert_allclose(at_one, bounds.line.latency[:, -1])
     mixed = bounds.least_latency(np.array([0.5] + [1.0] * (STEPS - 1)))
@@ -172,7 +172,7 @@ def test_the_certified_frontier_rises_to_what_all_mass_costs(comparison: Compari
 
 
 def test_the_mean_is_corrected_by_the_run_that_follows_the_bound(comparison: Comparison, tiny: Scenario) -> None:
-    one = comparison.results[0].judged[0]
+    one = comparison.results[0].optimality[0]
     floor = one.bounds.least_latency(tiny.reward.mass_floor)
     follows = replace(one, latency=2.0 * floor, mean_latency=3.0 * float(floor.mean()))
     astray = replace(one, latency=floor[::-1].copy(), mean_latency=1.0)

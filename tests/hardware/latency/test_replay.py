@@ -147,14 +147,14 @@ def test_sequence_plays_back_exactly_and_wraps_around():
     sequence = latency_sequence(rows, **SIZE)
     tokens, recorded = np.array([row.tokens for row in rows]), np.array([row.latency_s for row in rows])
     for offset in (0, 7, 179):
-        played = sequence.seconds(np.roll(tokens, -offset), np.arange(len(rows)), offset)
-        np.testing.assert_array_equal(played, np.roll(recorded, -offset))
+        replayed = sequence.seconds(np.roll(tokens, -offset), np.arange(len(rows)), offset)
+        np.testing.assert_array_equal(replayed, np.roll(recorded, -offset))
 
 
 def test_sequence_carries_the_drift_to_other_counts():
     sequence = latency_sequence(recording(200), **SIZE)
-    played = sequence.seconds(np.full(600, 24), np.arange(600), 0)
-    assert 1.1 < np.median(played[-100:]) / np.median(played[:100]) < 1.5
+    replayed = sequence.seconds(np.full(600, 24), np.arange(600), 0)
+    assert 1.1 < np.median(replayed[-100:]) / np.median(replayed[:100]) < 1.5
     np.testing.assert_array_equal(sequence.seconds([0, 0], [1, 2], 0), 0)
 
 

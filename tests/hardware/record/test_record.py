@@ -54,8 +54,8 @@ def test_replay_draws_what_was_recorded(recorded, tokens):
 
 def test_sequence_plays_the_recording(recorded):
     rows = read_measurements(recorded)
-    played = latency_sequence(rows, 32, 64, 32, 32).seconds([row.tokens for row in rows], np.arange(90), 0)
-    np.testing.assert_array_equal(played, [row.latency_s for row in rows])
+    replayed = latency_sequence(rows, 32, 64, 32, 32).seconds([row.tokens for row in rows], np.arange(90), 0)
+    np.testing.assert_array_equal(replayed, [row.latency_s for row in rows])
 
 
 def test_command_line_from_record_to_check(tmp_path, capsys):

@@ -13,7 +13,7 @@ ABSURD_FLOPS, ABSURD_BANDWIDTH = 1e16, 1e14
 # Slower than one core of a small computer. What starts the work may add so much.
 SLOWEST_FLOPS, SLOWEST_BANDWIDTH, SLOWEST_START = 5e8, 5e8, 0.1
 # Of a board in the catalogue more is known: so many times its specified time, and a start of so many seconds.
-BOARD_SLACK, BOARD_START, BOARD_SPEEDUP = 100.0, 0.02, 4.0
+BOARD_TOLERANCE, BOARD_START, BOARD_SPEEDUP = 100.0, 0.02, 4.0
 POWER_W = (1e-3, 1e4)
 _UNITS = ((1e3, "milliseconds"), (1e6, "microseconds"), (1e9, "nanoseconds"))
 
@@ -28,7 +28,7 @@ def latency_bounds(row: Measurement) -> tuple[float, float]:
     if row.board in board_names():
         board = load_board(row.board)
         arithmetic, memory = row.flops / board.spec_peak, row.bytes / board.spec_bandwidth
-        return arithmetic / BOARD_SPEEDUP, BOARD_START + BOARD_SLACK * (arithmetic + memory)
+        return arithmetic / BOARD_SPEEDUP, BOARD_START + BOARD_TOLERANCE * (arithmetic + memory)
     low = max(row.flops / ABSURD_FLOPS, row.weight_bytes / ABSURD_BANDWIDTH)
     return low, SLOWEST_START + row.flops / SLOWEST_FLOPS + row.bytes / SLOWEST_BANDWIDTH
 
