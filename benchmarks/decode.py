@@ -8,32 +8,17 @@ exact in the mean and 90 % in the worst state; at 16 and 64 tokens of OLMoE `pri
 
 from __future__ import annotations
 
-import os
-
-# Before NumPy is loaded: one core for everything.
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
-os.environ["MKL_NUM_THREADS"] = "1"
-os.environ["OMP_NUM_THREADS"] = "1"
-
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import tyro
-from rich.console import Console
-from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from support.milp import most_wlr
-
-from benchmarks.joint import States, check_below, draw_states, judge
+from benchmarks import harness
+from benchmarks.joint import States, check_below, draw_states, outcome_of
+from benchmarks.milp import most_wlr
 
 import baselines
 from baselines import bound
@@ -60,7 +45,7 @@ GAP: Final = 1e-3
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(harness.Options):
     """What is measured."""
 
     shapes: list[str] = field(default_factory=lambda: list(SHAPES))
@@ -70,8 +55,7 @@ class Options:
     exact: int = 0
     """States of each whose exact optimum is found, where there are at most 8 tokens; seconds each with many experts."""
     seed: int = 0
-    json: bool = False
-    """Print one JSON object a row instead of a table."""
+    """Seed of the states."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +91,7 @@ def reached(policy_name: str, states: States) -> tuple[FloatArray, float]:
     policy = baselines.make(policy_name)
     policy.reset(states.scenario, len(states.passes))
     decision, ms = timed(lambda: policy.decide(states.observation), len(states.passes))
-    result = judge(decision, states)
+    result = outcome_of(decision, states)
     return result.mass * joint_problem(states.observation, states.scenario).plain_mass / result.latency, ms
 
 
@@ -159,22 +143,21 @@ def rows(options: Options) -> Iterator[Row]:
             yield measure(shape, tokens, options)
 
 
+HEADS: Final = (
+    *("shape", "tokens", "price / bound", "worst", "top-k+bandwidth", "ms price", "ms bound"),
+    *("exact / bound", "worst", "price / exact", "worst", "ms exact"),
+)
+FORMS: Final = (*["{:.1%}"] * 3, *["{:.1f}"] * 2, *["{:.1%}"] * 4, "{:,.0f}")
+
+
 def main(options: Options) -> None:
-    table = Table(title=f"Mass over latency above the floor, {options.states} states; ms of one core a state")
-    names = ("shape", "tokens", "price / bound", "worst", "top-k+bandwidth", "ms price", "ms bound")
-    for name in (*names, "exact / bound", "worst", "price / exact", "worst", "ms exact"):
-        table.add_column(name, justify="right")
-    for row in rows(options):
-        if options.json:
-            print(json.dumps(asdict(row)), flush=True)
-        shown = (("{:.1%}", 3), ("{:.1f}", 2), ("{:.1%}", 4), ("{:,.0f}", 1))
-        forms = [form for form, count in shown for _ in range(count)]
-        values = list(asdict(row).values())[2:]
-        cells = ["" if value is None else form.format(value) for form, value in zip(forms, values, strict=True)]
-        table.add_row(row.shape, str(row.tokens), *cells)
-    if not options.json:
-        Console(width=150).print(table)
+    title = f"Mass over latency above the floor, {options.states} states; ms of one core a state"
+    with harness.Report(options, HEADS, title=title) as report:
+        for row in rows(options):
+            values = list(asdict(row).values())[2:]
+            cells = ["" if value is None else form.format(value) for form, value in zip(FORMS, values, strict=True)]
+            report.add(row, [row.shape, str(row.tokens), *cells])
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    sys.exit(harness.command(main, Options, __doc__, one_thread=True))

@@ -60,7 +60,7 @@ class Report:
 
     def add(self, row: Any, cells: Iterable[str], *, end_section: bool = False) -> None:
         """Add a row: a dataclass or a mapping, and what the table shows of it."""
-        self._print(row)
+        self.print_row(row)
         self.table.add_row(*cells, end_section=end_section)
 
     def heading(self, text: str) -> None:
@@ -75,10 +75,11 @@ class Report:
     def note(self, text: str, row: Any = None) -> None:
         """Add a line below the table; with --json the row, if there is one, is printed in its place."""
         if row is not None:
-            self._print(row)
+            self.print_row(row)
         self._notes.append(text)
 
-    def _print(self, row: Any) -> None:
+    def print_row(self, row: Any) -> None:
+        """With --json, print a row that the table does not show."""
         if self._json:
             values: Mapping[str, Any] = asdict(row) if is_dataclass(row) and not isinstance(row, type) else row
             print(json.dumps(values), flush=True)

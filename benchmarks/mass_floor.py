@@ -141,7 +141,9 @@ def wishes(rng: np.random.Generator, scenario: Scenario, seen: Observation) -> I
     seconds = sending + (compute.fixed_s + compute.token_s) / (1.0 - seen.load)
     rank = (-seconds).argsort(axis=1).argsort(axis=1)
     for avoided in range(1, min(4, scenario.num_devices)):
-        yield selection.by_price(seen.gate_weights, (rank < avoided) * 1.0, model.top_k, compute.host, candidates="all")
+        yield selection.by_price(
+            seen.gate_weights, (rank < avoided).astype(float), model.top_k, compute.host, candidates="all"
+        )
     relative = seconds / np.median(seconds, axis=1, keepdims=True)
     for power in (0.0, 0.5, 1.0):
         price = np.minimum(10.0 ** rng.uniform(-2.0, -0.3, (count, 1)) * relative**power, 1.0)

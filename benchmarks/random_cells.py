@@ -8,29 +8,17 @@ bound, no decision of a single cell slower than 50 ms.
 
 from __future__ import annotations
 
-import os
-
-# Before NumPy is loaded: one core for everything.
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
-os.environ["MKL_NUM_THREADS"] = "1"
-os.environ["OMP_NUM_THREADS"] = "1"
-
 import json
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-import tyro
-from rich.console import Console
-from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.joint import States, check_below, draw_states, gathered, judge
+from benchmarks import harness
+from benchmarks.joint import States, check_below, draw_states, gathered, outcome_of
 
 import baselines
 from baselines import bound
@@ -41,7 +29,7 @@ POLICIES = ("price", "top-k+bandwidth")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(harness.Options):
     """What is measured."""
 
     seed: int = 0
@@ -50,8 +38,6 @@ class Options:
     """How many cells are drawn."""
     steps: int = 4
     """States of each."""
-    json: bool = False
-    """Print one JSON object a cell instead of a table."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +117,7 @@ def measure(options: Options) -> Iterator[Row]:
         for name in POLICIES:
             policy = baselines.make(name)
             policy.reset(scenario, options.steps)
-            result = judge(policy.decide(states.observation), states)
+            result = outcome_of(policy.decide(states.observation), states)
             ratio = result.mass * joint_problem(states.observation, scenario).plain_mass / result.latency
             check_below(ratio, most, f"cell {cell} of seed {options.seed}: ratio of {name}", states)
             shares[name] = ratio / most
@@ -154,29 +140,32 @@ def _single_ms(states: States) -> float:
     return float(np.median(spent))
 
 
+HEADS: Final = ("cells", "price, mean", "worst cell", "worst state", "top-k+bandwidth", "ms of one cell, most")
+LAST: Final = 8
+"""Cells in which `price` is farthest from the bound: they are named below the table."""
+
+
 def main(options: Options) -> None:
-    rows = []
-    for row in measure(options):
-        rows.append(row)
-        if options.json:
-            print(json.dumps(asdict(row)), flush=True)
-    if options.json:
-        return
-    table = Table(title=f"{options.cells} random cells of seed {options.seed}: shares of the bound above the floor")
-    for column in ("cells", "price, mean", "worst cell", "worst state", "top-k+bandwidth", "ms of one cell, most"):
-        table.add_column(column, justify="right")
-    groups = {"all": rows, **{kind: [row for row in rows if row.compute == kind] for kind in ("linear", "roofline")}}
-    for name, some in groups.items():
-        if some:
-            shares = np.array([row.price for row in some])
-            worst, plain = min(row.price_worst for row in some), np.mean([row.plain for row in some])
-            shown = (shares.mean(), shares.min(), worst, plain)
-            table.add_row(name, *(f"{value:.1%}" for value in shown), f"{max(row.price_ms for row in some):.1f}")
-    console = Console(width=110)
-    console.print(table)
-    last = sorted(rows, key=lambda row: row.price)[:8]
-    console.print(*(json.dumps(asdict(row)) for row in last), sep="\n", highlight=False)
+    title = f"{options.cells} random cells of seed {options.seed}: shares of the bound above the floor"
+    rows: list[Row] = []
+    with harness.Report(options, HEADS, title=title) as report:
+        for row in measure(options):
+            rows.append(row)
+            report.print_row(row)
+        kinds = {kind: [row for row in rows if row.compute == kind] for kind in ("linear", "roofline")}
+        for name, some in {"all": rows, **kinds}.items():
+            if some:
+                report.table.add_row(name, *_summary(some))
+        for row in sorted(rows, key=lambda row: row.price)[:LAST]:
+            report.note(json.dumps(asdict(row)))
+
+
+def _summary(rows: list[Row]) -> list[str]:
+    shares = np.array([row.price for row in rows])
+    worst, plain = min(row.price_worst for row in rows), np.mean([row.plain for row in rows])
+    shown = (shares.mean(), shares.min(), worst, plain)
+    return [*(f"{value:.1%}" for value in shown), f"{max(row.price_ms for row in rows):.1f}"]
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    sys.exit(harness.command(main, Options, __doc__, one_thread=True))

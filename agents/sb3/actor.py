@@ -110,9 +110,9 @@ def _actor(encoder: DeviceEncoder, head: DeviceHead, squash: bool) -> Actor:
 def _expert_actor(encoder: ExpertEncoder, head: Any, hosts: IntArray, squash: bool) -> ExpertActor:
     assert isinstance(head, ExpertHead)
     alone = tuple(_layer(module) for module in encoder.alone if isinstance(module, nn.Linear))
-    parts = (_layer(part) for part in (encoder.own, encoder.device, encoder.pooled, head.price))
+    own, device, pooled, price = (_layer(part) for part in (encoder.own, encoder.device, encoder.pooled, head.price))
     logit = None if head.logit is None else _layer(head.logit)
-    return ExpertActor(alone, *parts, logit, squash, hosts, members_of(hosts), averaging(hosts))
+    return ExpertActor(alone, own, device, pooled, price, logit, squash, hosts, members_of(hosts), averaging(hosts))
 
 
 def _alone(table: Array, layers: tuple[Layer, ...]) -> Array:

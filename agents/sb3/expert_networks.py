@@ -51,7 +51,7 @@ class Hosting(nn.Module):
     def pool(self, experts: Tensor) -> Tensor:
         """Mean and maximum over each device's experts: (N, E, width) to (N, U, 2 * width)."""
         of_each = experts.index_select(1, self.get_buffer("members"))
-        largest = of_each.unflatten(1, (self.devices, self.most)).amax(dim=2)
+        largest = of_each.reshape(len(experts), self.devices, self.most, -1).amax(dim=2)
         return torch.cat([self.get_buffer("average") @ experts, largest], dim=-1)
 
     def spread(self, devices: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class ExpertCritic(nn.Module):
     def forward(self, flat: Tensor) -> Tensor:
         experts, hosting = self.hosting.experts, self.hosting
         seen = experts * self.features
-        table, action = flat[:, :seen].unflatten(1, (experts, self.features)), flat[:, seen:].unsqueeze(-1)
+        table, action = flat[:, :seen].reshape(-1, experts, self.features), flat[:, seen:].unsqueeze(-1)
         columns = [table, action[:, :experts]]
         if self.kinds > 1:
             columns.append(hosting.spread(action[:, experts:]))

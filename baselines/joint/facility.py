@@ -252,5 +252,5 @@ def no_limits(cell: Cell) -> Limits:
     """Nothing fixed, but that experts which are no candidates are not used."""
     experts, tokens = cell.weights.shape
     pair = np.where(cell.weights < -1.0, SHUT, FREE).astype(np.int8)
-    none = np.zeros(len(cell.hosted), dtype=np.int64)
-    return Limits(pair, np.full(experts, FREE, np.int8), none, cell.hosted.copy(), none.copy(), cell.hosted * tokens)
+    none, hosted = np.zeros(len(cell.hosted), dtype=np.int64), cell.hosted.astype(np.int64)
+    return Limits(pair, np.full(experts, FREE, np.int8), none, hosted, none.copy(), hosted * tokens)

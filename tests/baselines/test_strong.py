@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from support.cells import observe, random_cells, scenario_of
 from support.exhaustive import everything, selection_latency
-from support.milp import most_wlr
 from support.toy import preset, random_decision
+
+from benchmarks.milp import most_wlr
 
 import baselines
 from baselines import bound

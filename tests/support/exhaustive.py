@@ -11,10 +11,14 @@ from itertools import combinations
 
 import numpy as np
 
+from benchmarks.milp import selection_latency
+
 from wdmoe_env import Observation, Scenario
-from wdmoe_env.arrays import BoolArray, FloatArray
+from wdmoe_env.arrays import FloatArray
 from wdmoe_env.system import bandwidth, selection
 from wdmoe_env.system.compute import compute_time
+
+__all__ = ["Everything", "everything", "latencies", "options", "selection_latency"]
 
 ROUNDING = 1e-9
 """Relative difference of masses that counts as none."""
@@ -94,12 +98,3 @@ def latencies(counts: FloatArray, observation: Observation, scenario: Scenario) 
     gains = spread(observation.gain_dl), spread(observation.gain_ul)
     _, latency = bandwidth.allocate(compute.per_device(per_expert), seconds, *gains, scenario.radio_link)
     return latency.reshape(envs, -1)[:, which]
-
-
-def selection_latency(chosen: BoolArray, observation: Observation, scenario: Scenario) -> FloatArray:
-    """Seconds (N,) that (N, J, E) selections take, with an exact split of the band."""
-    per_expert = selection.tokens_per_expert(chosen)
-    compute = scenario.compute_model if observation.compute is None else observation.compute
-    gains = observation.gain_dl, observation.gain_ul
-    seconds = compute_time(per_expert, observation.load, compute)
-    return bandwidth.allocate(compute.per_device(per_expert), seconds, *gains, scenario.radio_link)[1]

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
-from support.exhaustive import selection_latency
 
 from wdmoe_env import Observation, Scenario
 from wdmoe_env.arrays import BoolArray, FloatArray
+from wdmoe_env.system import bandwidth, selection
+from wdmoe_env.system.compute import compute_time
 from wdmoe_env.system.latency import carrier_to_noise_density, communication_time
 
 HALVINGS = 60
@@ -78,7 +79,8 @@ def most_mass(
     (experts, tokens), found = weights.shape, columns(observation, scenario, cell, latency)
     devices, count, pairs = scenario.num_devices, len(found.device), experts * tokens
     pair, expert, column = np.arange(pairs).reshape(experts, tokens), pairs + np.arange(experts), pairs + experts
-    row, entry, value, low, high = [], [], [], [], []
+    row, entry, value = list[FloatArray](), list[FloatArray](), list[FloatArray]()
+    low, high = list[float](), list[float]()
 
     def add(index: FloatArray, factor: FloatArray | float, least: float, most: float) -> None:
         row.append(np.full(len(index), len(low)))
@@ -140,3 +142,12 @@ def most_wlr(
 def _single(observation: Observation, cell: int) -> Observation:
     names = ("gain_dl", "gain_ul", "gate_weights", "load", "last_device_time", "layer")
     return replace(observation, routed=None, plain=None, **{name: getattr(observation, name)[[cell]] for name in names})
+
+
+def selection_latency(chosen: BoolArray, observation: Observation, scenario: Scenario) -> FloatArray:
+    """Seconds (N,) that (N, J, E) selections take, with an exact split of the band."""
+    per_expert = selection.tokens_per_expert(chosen)
+    compute = scenario.compute_model if observation.compute is None else observation.compute
+    gains = observation.gain_dl, observation.gain_ul
+    seconds = compute_time(per_expert, observation.load, compute)
+    return bandwidth.allocate(compute.per_device(per_expert), seconds, *gains, scenario.radio_link)[1]
