@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -10,7 +10,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents.sb3.vec_env import WDMoEVecEnv
 from agents.training.validation import MEANS
 from wdmoe_env import Scenario
-from wdmoe_env.envs.codecs import ActionEncoding, ObservationEncoding
+from wdmoe_env.envs.codecs import ACTIONS, OBSERVATIONS
 from wdmoe_env.system.metrics import SCHEMA
 
 N = 3
@@ -30,8 +30,8 @@ def actions(env: VecEnv, rng: np.random.Generator) -> Any:
     return rng.uniform(-1, 1, (N, *(env.action_space.shape or ()))).astype(np.float32)
 
 
-@pytest.mark.parametrize("observation", get_args(ObservationEncoding))
-@pytest.mark.parametrize("action", get_args(ActionEncoding))
+@pytest.mark.parametrize("observation", list(OBSERVATIONS))
+@pytest.mark.parametrize("action", list(ACTIONS))
 def test_shapes_and_types(tiny: Scenario, action: str, observation: str) -> None:
     env, rng = make(tiny, action=action, observation=observation), np.random.default_rng(0)
     seen = [env.reset()]
@@ -64,7 +64,7 @@ def test_autoreset_in_the_last_step_alone(tiny: Scenario) -> None:
             assert ("terminal_observation" in info) is last
             if last:
                 assert env.observation_space.contains(info["terminal_observation"])
-                assert not np.array_equal(info["terminal_observation"], observed[index])
+                assert not np.array_equal(info["terminal_observation"], np.asarray(observed)[index])
         assert env.simulator.steps == step % tiny.steps_per_episode
 
 
