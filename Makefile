@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 DEMO_STEPS ?= 700000
 
-.PHONY: test lint types unit demo format clean
+.PHONY: test fast lint types unit quick demo format clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -14,6 +14,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 test: lint types unit
+
+# What is worth running after every change: everything but tests with the marker `slow`.
+fast: lint types quick
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -23,9 +26,13 @@ lint: $(VENV)/.ready
 
 types: $(VENV)/.ready
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini
 
 unit: $(VENV)/.ready
 	$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered
+
+quick: $(VENV)/.ready
+	$(BIN)/pytest -n 2 -q -m "not slow"
 
 # Trains PPO on the paper's cell, compares it with the baselines, and draws one step.
 demo: $(VENV)/.ready

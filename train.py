@@ -110,7 +110,6 @@ def _run(options: Options, console: Console) -> int:
             return seeds.resume(options.resume, console, scenario, options.jobs)
         return one_run.resume(options.resume, console, scenario)
     plan = _plan(options)
-    _tell_section(plan, console)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     if options.seeds is None:
         default = Path("runs") / f"{plan.scenario.name}-{options.algo}-{plan.seed}-{stamp}"
@@ -144,16 +143,6 @@ def _plan(options: Options) -> Plan:
         checkpoint_every=options.checkpoint_every,
         warm_start=options.warm_start,
     )
-
-
-def _tell_section(plan: Plan, console: Console) -> None:
-    """Say where a scenario trains with the defaults: a copy of a preset may not know that it lost its section."""
-    from agents.plan.hyperparameters import section_of
-
-    if section_of(plan.algorithm, plan.scenario) is None:
-        lacking = f"scenario {plan.scenario.name!r} has no section of its own, and no based_on"
-        text = f"hyperparameters: section default of {plan.algorithm}.yaml, because {lacking}"
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -99,6 +99,7 @@ def quick(monkeypatch, tmp_path, own_registries):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
 def test_python_in_the_documentation_runs(page, quick):
     namespace: dict[str, Any] = {"__name__": "documentation"}
@@ -222,6 +223,7 @@ def test_every_part_of_the_environment_has_a_floor():
     assert [part for part in (*hardware, *parts, *files) if f"`wdmoe_env/{part}`" not in floors] == []
 
 
+@pytest.mark.slow
 def test_words_that_the_glossary_replaced_are_no_names_any_more():
     private = {
         "reach",

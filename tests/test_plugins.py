@@ -20,6 +20,7 @@ def here(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_modules_of_the_working_directory_are_imported_once_each_and_named_to_children(here):
     for name in ("one_plugin", "two_plugin"):
         (here / f"{name}.py").write_text("MARK = 3\n")

@@ -78,6 +78,14 @@ def section_of(algorithm: Algorithm, scenario: Scenario) -> str | None:
     return next((name for name in (scenario.name, scenario.based_on) if name in known), None)
 
 
+def told_section(algorithm: Algorithm, scenario: Scenario) -> str | None:
+    """What is said where a scenario trains with the defaults: a copy of a preset may not know what it lost."""
+    if section_of(algorithm, scenario) is not None:
+        return None
+    lacking = f"scenario {scenario.name!r} has no section of its own, and no based_on"
+    return f"hyperparameters: section default of {algorithm}.yaml, because {lacking}"
+
+
 def hyperparameters(
     algorithm: Algorithm, section: str | None, warm_start: WarmStart = "none", **overrides: Any
 ) -> dict[str, Any]:

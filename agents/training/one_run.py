@@ -13,6 +13,7 @@ from agents.files.lock import locked
 from agents.files.run_dir import CONFIG, RunDir
 from agents.files.tracking import TrackingError
 from agents.plan.compatibility import scenario_difference
+from agents.plan.hyperparameters import told_section
 from agents.plan.plan import Plan, plan_from
 from agents.training.trainer import Trainer
 from wdmoe_env.console.stop import Stop
@@ -40,6 +41,8 @@ def start(plan: Plan, path: Path, console: Console) -> int:
             except TrackingError:
                 run.discard()
                 raise
+            if text := told_section(plan.algorithm, plan.scenario):
+                trainer.say(text)
             return trainer.train(stop)
 
 

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from agents.files.lock import locked
 from agents.files.run_dir import CONFIG, SEEDS, RunDir, read_config
+from agents.plan.hyperparameters import told_section
 from agents.plan.plan import Plan, plan_from
 from agents.training.one_run import check_scenario, configuration
 from agents.training.side_by_side import SideBySide, processes
@@ -63,6 +64,8 @@ def start(plan: Plan, seeds: Sequence[int], path: Path, console: Console, jobs: 
     # Built once here, so that a plan that cannot be built starts no process and leaves no folder behind.
     config = {**configuration(Trainer(plans[0], parent, console)), "seeds": list(seeds)}
     parent.create(config, SEEDS)
+    if text := told_section(plan.algorithm, plan.scenario):
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     return _train(path, config, plan, console, at_once)
 
 

@@ -71,6 +71,7 @@ def test_exhaustive_solver_against_every_selection(kind, host, top_k):
             assert found.most_wlr(floor)[cell] == pytest.approx(most, rel=1e-8)
 
 
+@pytest.mark.slow
 def test_bound_exhaustive_price_in_this_order(tiny):
     gaps = []
     for cells, found in tiny:
@@ -85,6 +86,7 @@ def test_bound_exhaustive_price_in_this_order(tiny):
     assert (gap < 1e-6).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_bounds_on_ratio_and_reward_against_every_selection(tiny):
     for cells, found in tiny[::4]:
         observation, scenario = cells.observation, cells.scenario
@@ -94,6 +96,7 @@ def test_bounds_on_ratio_and_reward_against_every_selection(tiny):
         assert (bound.reward_bound(observation, scenario) * HOLDS >= most).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 def test_bound_on_reward_without_a_reference(tiny, penalty):
     for cells, found in tiny[::10]:
@@ -104,6 +107,7 @@ def test_bound_on_reward_without_a_reference(tiny, penalty):
         assert (bound.reward_bound(cells.observation, scenario) * HOLDS >= most).all()
 
 
+@pytest.mark.slow
 def test_bound_on_reward_is_the_bound_above_the_floor(tiny):
     for cells, found in tiny[::10]:
         scenario, seen = cells.scenario, cells.observation
@@ -145,6 +149,7 @@ def test_frontier_rises_and_agrees_with_the_bound():
     assert (np.diff(on_grid, axis=0) > 0.0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tokens", "devices", "top_k", "mass"), [(16, 4, 2, 0.95), (24, 6, 2, 0.95), (20, 5, 3, 0.9), (20, 5, 2, 0.8)]
 )
@@ -156,6 +161,7 @@ def test_frontier_at_one_mass_is_the_relaxed_optimum(tokens, devices, top_k, mas
     assert (proved >= relaxed * (1.0 - TIGHT)).all()
 
 
+@pytest.mark.slow
 def test_frontier_is_the_relaxed_one():
     cells = ordinary(5, count=2)
     line = bound.frontier(cells.observation, cells.scenario, [0.9, 0.92, 0.95])
@@ -166,6 +172,7 @@ def test_frontier_is_the_relaxed_one():
         assert proved >= relaxed * (1.0 - TIGHT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_no_decision_in_a_preset_beats_the_bounds(name):
     """Random decisions, and a good one with disturbed splits, judged by the simulator."""

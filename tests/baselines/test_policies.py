@@ -47,6 +47,7 @@ def test_all_are_known():
     assert all(baselines.make(name).name == name for name in NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_envs", [1, 5])
 @pytest.mark.parametrize("preset", preset_names())
 @pytest.mark.parametrize("name", NAMES)
@@ -88,6 +89,7 @@ def test_decide_leaves_the_observation_alone(name):
         np.testing.assert_array_equal(value, before[key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES[:-1])  # random draws for all environments from one generator
 def test_environments_do_not_mix(name):
     scenario = small("mobile")

@@ -56,6 +56,7 @@ def test_wrong_options_are_named(option, value, message):
         baselines.make("price", **{option: value})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"candidates": "top-k"}, {"objective": "latency"}, {"steps": 1, "rounds": 0}])
 @pytest.mark.parametrize("name", SMALL)
 def test_floor_is_kept_in_every_layer(name, options):
@@ -113,6 +114,7 @@ def test_candidates_of_plain_routing_alone(host, objective):
     assert (chosen & plain).sum() < plain.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["linear", "roofline"])
 @pytest.mark.parametrize("objective", ["wlr", "latency"])
 def test_a_batch_decides_as_its_cells_would_alone(kind, objective):
@@ -156,12 +158,14 @@ def degenerate(draw):
     return scenario, observe(weights[None], gains[0], load, gains[1])
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(degenerate(), st.sampled_from(["wlr", "latency"]), st.sampled_from(["all", "top-k"]))
 def test_degenerate_cells_give_valid_decisions_and_bounds(cell, objective, candidates):
     check(*cell, objective=objective, candidates=candidates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["wlr", "latency"])
 @pytest.mark.parametrize(
     ("weights", "gain_dl", "gain_ul", "floor"),
@@ -180,6 +184,7 @@ def test_cells_that_are_hard_to_price(weights, gain_dl, gain_ul, floor, objectiv
     check(scenario, observe(np.array([weights], dtype=np.float32), *gains), objective=objective)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "gates"), [(11, "flat"), (14, "flat"), (37, "flat"), (45, "even"), (49, "even")])
 def test_one_device_just_out_of_reach_is_charged_no_more_than_outage(seed, gates):
     """Shannon's rate at the whole band is a little below the outage rate there, and must not be what proves."""

@@ -60,6 +60,7 @@ def by_the_rules(observation, scenario, env, thresholds, improvement=1.01):
     return chosen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "overrides"),
     [
@@ -125,6 +126,7 @@ def test_slsqp_finds_the_same_latency():
     assert (latency["newton"] <= latency["slsqp"] * (1 + 1e-9)).all()
 
 
+@pytest.mark.slow
 def test_faster_than_allocation_alone_at_little_mass():
     scenario = load_scenario("paper")
     simulator = Simulator(scenario, 50, "test")

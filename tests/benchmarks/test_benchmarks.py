@@ -20,6 +20,7 @@ def rows(request):
     return {row.method: row for row in joint.measure(scenario, OPTIONS)}
 
 
+@pytest.mark.slow
 def test_a_row_for_each_method_and_bound(rows):
     assert list(rows) == [*joint.METHODS, "bound at the floor", "bound on the reward"]
     assert all(row.states == 6 and row.batch_us > 0 and row.single_us > 0 for row in rows.values())

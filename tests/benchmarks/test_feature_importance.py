@@ -36,6 +36,7 @@ def rows(scenario: Scenario, column: str, **options: object) -> dict[str, featur
     return {row.features: row for row in features.measure(policy, chosen)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "group"), [("token_time", "token_time"), (f"lost_{PRICE_LEVELS[-1]}", "lost_*"), ("depth", "depth")]
 )
@@ -60,6 +61,7 @@ def test_each_column_is_in_one_group() -> None:
     assert features.groups()["lost_*"] == [i for i, name in enumerate(FEATURES) if name.startswith("lost_")]
 
 
+@pytest.mark.slow
 def test_imitation_without_a_column(tiny: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"CELLS": 16, "BATCH": 64, "UPDATES": 3}.items():
         monkeypatch.setattr(imitation, name, value)

@@ -84,6 +84,7 @@ def test_a_mass_of_nothing_leaves_the_best_alone() -> None:
     np.testing.assert_array_equal(policy.decide(observation).selection, selection.top_k(observation.gate_weights, 1))
 
 
+@pytest.mark.slow
 def test_rows_go_from_all_the_mass_down(rows: list[benchmark.Row]) -> None:
     expected = [(way, mass) for way in benchmark.WAYS for mass in (1.0, 0.9, 0.8)]
     assert [(row.way, row.mass_floor) for row in rows] == [*expected, (benchmark.ALONE, None)]
@@ -126,6 +127,7 @@ def test_the_floor_by_the_intervals_upper_end_is_no_lower(rows: list[benchmark.R
         assert 0.8 <= floor.of_mean <= floor.of_high <= 1.0
 
 
+@pytest.mark.slow
 def test_command_line(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.setattr(benchmark, "WAYS", {"weight": "#0072B2"})
     options = ["--model", str(files / "model"), "--text", str(files / "text.txt"), "--streams", str(STREAMS)]

@@ -23,6 +23,7 @@ def test_a_cell_of_another_size_is_the_papers_otherwise(devices):
         transfer.cell(3)
 
 
+@pytest.mark.slow
 def test_a_row_for_each_policy():
     contenders = find_contenders(["top-k", "price"], transfer=True)
     scenario = transfer.load_scenario(transfer.cell(4), gating={"bank_passes": 2})

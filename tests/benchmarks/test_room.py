@@ -22,6 +22,7 @@ def hot() -> Scenario:
     return toy(load={"mean": 0.1, "std": 0.0, **heat}, layers=3, **busy)
 
 
+@pytest.mark.slow
 def test_nothing_to_know_or_to_foresee_in_paper():
     """There the channel is observed as it is, and no decision changes a later layer."""
     scenario = preset("paper", model={"layers": 2}, traffic={"tokens": 16})
@@ -39,6 +40,7 @@ def test_nothing_to_know_or_to_foresee_in_paper():
     assert all(len(room.cells(row)) == len(room.COLUMNS) for row in rows)
 
 
+@pytest.mark.slow
 def test_the_true_channel_is_worth_something_where_it_is_known_late():
     scenario = preset("mobile", model={"layers": 4}, traffic={"tokens": 16, "passes_per_episode": 1})
     options = room.Options(episodes=8, lookahead_episodes=0)
@@ -66,6 +68,7 @@ def test_what_is_shown():
     assert np.array_equal(room.true_channel(simulator).gain_ul, simulator.cell.gain[:, 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("futures", [0, 2])
 def test_looking_ahead_changes_nothing_and_draws_nothing(hot: Scenario, futures: int):
     simulator, untouched = (Simulator(hot, 2, "validation") for _ in range(2))
@@ -79,6 +82,7 @@ def test_looking_ahead_changes_nothing_and_draws_nothing(hot: Scenario, futures:
     assert np.array_equal(one.observation.load, other.observation.load)
 
 
+@pytest.mark.slow
 def test_looking_ahead_to_the_end_is_never_worse_than_what_follows(hot: Scenario):
     """What is imagined is what happens: a guess at the future would lose somewhere."""
     ways = room.CANDIDATES[0].decider(hot, 4), room.looking_ahead(hot, 4, 1), room.looking_ahead(hot, 4, 3)
@@ -100,6 +104,7 @@ def test_load_counts_in_the_selection_alone():
     assert np.array_equal(much.bandwidth, split)
 
 
+@pytest.mark.slow
 def test_futures_that_do_not_come_tell_nothing_of_the_one_that_does():
     """Where fading follows the time that passes, the future that comes sets lucky decisions apart."""
     scenario = preset("mobile", model={"layers": 4})

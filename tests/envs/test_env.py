@@ -122,6 +122,7 @@ def test_stepping_before_reset_says_what_to_do():
         make().unwrapped.step(np.zeros(8, dtype=np.float32))
 
 
+@pytest.mark.slow
 def test_the_environment_alone_loads_no_training_or_drawing_library():
     program = (
         "import sys, gymnasium, wdmoe_env, wdmoe_env.render\n"

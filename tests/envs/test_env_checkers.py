@@ -21,6 +21,7 @@ def make(name, action, observation, **settings):
     return gym.make("WDMoE-v0", scenario=name, **options).unwrapped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("action", "observation"), ENCODINGS)
 @pytest.mark.parametrize("name", SMALL)
 def test_gymnasium_finds_nothing_to_say(name, action, observation):
@@ -29,6 +30,7 @@ def test_gymnasium_finds_nothing_to_say(name, action, observation):
         gymnasium_check(make(name, action, observation), skip_render_check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("action", "observation"), ENCODINGS)
 @pytest.mark.parametrize("name", SMALL)
 def test_stable_baselines_warns_of_nothing_that_is_not_listed(name, action, observation):

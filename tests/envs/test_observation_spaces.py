@@ -16,6 +16,7 @@ def start(scenario, num_envs=2, seed=0):
     return simulator, simulator.reset(seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["dict", "flat", "device", "expert"])
 @pytest.mark.parametrize("name", SMALL)
 def test_observations_lie_in_their_space_and_are_copies(name, encoding):

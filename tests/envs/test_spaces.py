@@ -31,6 +31,7 @@ SCENARIOS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["learned", "optimal", "residual"])
 @pytest.mark.parametrize("action", ["native", "token", "price", "expert-price"])
 @settings(max_examples=15, deadline=None)
@@ -70,6 +71,7 @@ def test_without_a_floor_each_token_keeps_its_best_expert_alone_at_the_highest_p
     np.testing.assert_array_equal(chosen, selection.top_k(observation.gate_weights, 1))
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**31), device=st.integers(0, 7), price_increase=st.floats(0.0, 2.0))
 def test_without_a_floor_a_higher_price_never_brings_a_device_more_tokens(seed, device, price_increase):
@@ -83,6 +85,7 @@ def test_without_a_floor_a_higher_price_never_brings_a_device_more_tokens(seed, 
     assert not (few & ~many).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["price", "expert-price"])
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**31), floor=st.sampled_from([0.5, 0.9, 0.95, 1.0]), name=st.sampled_from(list(SCENARIOS)))

@@ -17,6 +17,7 @@ def make(num_envs, name="paper", overrides=None, **options):
     return gym.make_vec("WDMoE-v0", num_envs, "vector_entry_point", scenario=name, overrides=merged, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("observation", ["dict", "flat", "device", "expert"])
 @pytest.mark.parametrize("action", ["native", "token", "price", "expert-price"])
 @pytest.mark.parametrize("num_envs", [1, 64])
@@ -40,6 +41,7 @@ def test_batches_lie_in_their_spaces(num_envs, action, observation):
         assert infos["_metrics"].all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("observation", ["dict", "device"])
 @pytest.mark.parametrize("name", ["paper", "jetson", "mobile"])
 def test_a_single_environment_is_the_vector_of_one_across_episodes(name, observation):

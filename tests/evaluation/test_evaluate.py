@@ -22,6 +22,7 @@ def arguments(scenario: Path, out: Path, *more: str) -> list[str]:
     return ["--scenario", str(scenario), "--policies", "top-k,random", "--episodes", "3", "--out", str(out), *more]
 
 
+@pytest.mark.slow
 def test_json_is_all_that_standard_output_gets(tiny_file: Path, tmp_path: Path) -> None:
     command = [sys.executable, "evaluate.py", *arguments(tiny_file, tmp_path / "out", "--json")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -48,6 +49,7 @@ class Mine(TopK):
 """
 
 
+@pytest.mark.slow
 def test_plugins_bring_policies_and_path_losses_of_ones_own(tiny: Scenario, tmp_path: Path) -> None:
     (tmp_path / "own_cell.py").write_text(OWN)
     data = {**tiny.model_dump(mode="json"), "name": "flat"}
@@ -67,6 +69,7 @@ def test_plugins_bring_policies_and_path_losses_of_ones_own(tiny: Scenario, tmp_
     assert "--plugins: module 'own_call' cannot be imported" in run("--plugins", "own_call").stderr
 
 
+@pytest.mark.slow
 def test_table_and_report_are_named(tiny_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate.main(arguments(tiny_file, tmp_path)) == 0
     out = capsys.readouterr().out
@@ -78,6 +81,7 @@ def test_table_and_report_are_named(tiny_file: Path, tmp_path: Path, capsys: pyt
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reward", "why"),
     [
@@ -100,6 +104,7 @@ def test_a_reward_without_a_bound_is_said_so(
     assert "nothing is compared with one" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_set_of_runs_gets_a_table_of_its_own_and_a_warning_where_it_is_small(
     tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,6 +129,7 @@ def test_a_set_of_runs_gets_a_table_of_its_own_and_a_warning_where_it_is_small(
     assert found["meta"]["policies"]["top-k"]["trained"] is False
 
 
+@pytest.mark.slow
 def test_same_seed_same_results(tiny_file: Path, tmp_path: Path) -> None:
     found = []
     for name in ("a", "b"):
@@ -135,6 +141,7 @@ def test_same_seed_same_results(tiny_file: Path, tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_results_are_not_replaced_unless_told_to(
     tiny_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,6 +214,7 @@ class Tracker:
         return "wandb sync somewhere"
 
 
+@pytest.mark.slow
 def test_wandb_gets_metrics_table_plots_and_files(
     tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

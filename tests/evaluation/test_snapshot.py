@@ -7,6 +7,7 @@ from evaluation.episodes.errors import EvaluationError
 from evaluation.snapshot import Options, draw
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "frames"), [("png", 1), ("gif", 2)])
 def test_a_picture_is_written(tmp_path, suffix, frames):
     out = tmp_path / f"step.{suffix}"

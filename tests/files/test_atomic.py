@@ -175,6 +175,7 @@ def test_what_is_refused_or_interrupted_leaves_nothing(tmp_path: Path, error: ty
     assert (tmp_path / "a").read_bytes() == OLD
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(OLD)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = {
     "agents/files/table.py": "appends a row, and cuts it off again where the disk is full",
@@ -26,6 +28,7 @@ def writes(node: ast.AST) -> bool:
     return ast.unparse(node.func).endswith("open") and any(set(mode) & set("wax+") for mode in modes)
 
 
+@pytest.mark.slow
 def test_nobody_else_writes_files() -> None:
     files = [ROOT / "train.py", ROOT / "evaluate.py"]
     files += [

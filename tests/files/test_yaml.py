@@ -30,6 +30,7 @@ def test_words_and_numbers(tmp_path: Path, text: str, value: Any) -> None:
     assert (found, type(found)) == (value, type(value))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -276,6 +276,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BROKEN)
 def test_broken_and_foreign_files_are_refused_with_the_reason(tmp_path: Path, kind: str) -> None:
     blob, message = BROKEN[kind]
@@ -313,6 +314,7 @@ def test_writing_refuses_what_could_not_be_read_and_leaves_what_was_there(tmp_pa
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.safetensors"]
 
 
+@pytest.mark.slow
 def test_a_trace_is_read_without_torch(tmp_path: Path) -> None:
     file = record(tmp_path / "a.safetensors")
     scenario = json.dumps(traced(file).model_dump(mode="json"))

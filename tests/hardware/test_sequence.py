@@ -58,6 +58,7 @@ def test_page_holds_every_command_that_is_made_smaller():
     assert [long for long in SMALLER if long not in text] == []
 
 
+@pytest.mark.slow
 def test_documented_sequence_leads_from_record_to_report(tmp_path):
     pytest.importorskip("torch", reason="recording and training need torch")
     printed = ""

@@ -52,6 +52,7 @@ def softmax(model: Any, ids: list[int]) -> Any:
     return torch.stack(seen, dim=1).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", ["1", "3"])
 def test_weights_are_those_of_each_context_run_alone(folder: Path, place: Path, batch: str) -> None:
     assert capture(folder, "--dtype", "float32", "--batch", batch) == 0
@@ -66,6 +67,7 @@ def test_weights_are_those_of_each_context_run_alone(folder: Path, place: Path, 
         np.testing.assert_allclose(trace.read(start, stop), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_sixteen_bits_are_rounded_and_no_more(folder: Path, place: Path) -> None:
     assert capture(folder) == capture(folder, "--dtype", "float32", out="full.safetensors") == 0
     half, full = open_trace("t.safetensors"), open_trace("full.safetensors")
@@ -181,6 +183,7 @@ def dense() -> Any:
     return transformers.AutoModelForCausalLM.from_config(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BROKEN)
 def test_models_that_do_not_fit(folder: Path, place: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
     spoil, message = BROKEN[kind]

@@ -75,6 +75,7 @@ class Best:
         return Decision(best, self._policy.decide(observation).bandwidth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_plain_top_k_has_the_loss_of_the_untouched_model(family: str) -> None:
     model, scenario = miniature(family), cell(family)
@@ -85,6 +86,7 @@ def test_plain_top_k_has_the_loss_of_the_untouched_model(family: str) -> None:
     np.testing.assert_allclose(nats, alone(model, streams(scenario), 24), rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_best_expert_alone_has_the_loss_of_a_model_that_uses_one(family: str) -> None:
     scenario = cell(family)
@@ -122,6 +124,7 @@ def test_what_is_decided_changes_what_later_layers_see_and_not_the_cell() -> Non
         np.testing.assert_array_equal(one.gain_dl, other.gain_dl)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_losses() -> None:
     scenario, model = cell(), miniature("mixtral")
     first = read(model, scenario, baselines.make("price"), seed=4)

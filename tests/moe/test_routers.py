@@ -53,6 +53,7 @@ def test_weights_are_the_router_s_own_softmax(family: str) -> None:
     assert routers.rule.renormalised == (family in ("mixtral", "olmoe-renormalised", "qwen3-moe"))
 
 
+@pytest.mark.slow
 @families
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_top_k_by_hand_changes_nothing(family: str, implementation: str) -> None:
@@ -64,6 +65,7 @@ def test_top_k_by_hand_changes_nothing(family: str, implementation: str) -> None
     torch.testing.assert_close(run(model, implementation), plain, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @families
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_one_expert_by_hand_is_the_model_that_routes_to_one(family: str, implementation: str) -> None:
@@ -74,6 +76,7 @@ def test_one_expert_by_hand_is_the_model_that_routes_to_one(family: str, impleme
     assert not torch.allclose(by_hand, run(model, implementation), atol=1e-3)
 
 
+@pytest.mark.slow
 @families
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_any_selection_follows_the_model_s_rule(family: str, implementation: str) -> None:

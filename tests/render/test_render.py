@@ -30,6 +30,7 @@ def scenes(scenario, steps=2):
     return taken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_a_picture_before_and_after_a_step(name):
     env = make(name)
@@ -44,6 +45,7 @@ def test_a_picture_before_and_after_a_step(name):
     assert (before != after).any(axis=2).mean() > 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["paper", "mobile"])
 def test_drawing_does_not_change_the_simulation(name):
     def rollout(render_mode):
@@ -61,6 +63,7 @@ def test_drawing_does_not_change_the_simulation(name):
     assert drawn_rewards == rewards
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make_scenario", [lambda: preset("mobile"), lambda: toy(3, 7, 4)])
 def test_a_figure_that_is_used_again_shows_nothing_of_the_scene_before(make_scenario):
     first, second, third = scenes(make_scenario())
@@ -70,6 +73,7 @@ def test_a_figure_that_is_used_again_shows_nothing_of_the_scene_before(make_scen
         np.testing.assert_array_equal(picture, Renderer().draw(scene))
 
 
+@pytest.mark.slow
 def test_the_environment_keeps_its_figure_until_it_is_closed():
     env = make()
     env.reset(seed=0)

@@ -52,6 +52,7 @@ def window(monkeypatch):
     plt.switch_backend(before)
 
 
+@pytest.mark.slow
 def test_human_shows_one_live_window(window):
     import matplotlib.pyplot as plt
 
@@ -67,6 +68,7 @@ def test_human_shows_one_live_window(window):
     assert plt.get_fignums() == []
 
 
+@pytest.mark.slow
 def test_a_window_that_was_closed_stays_closed(window):
     import matplotlib.pyplot as plt
 
@@ -92,6 +94,7 @@ def test_human_without_a_display_warns_once_and_goes_on():
     assert plt.get_fignums() == []
 
 
+@pytest.mark.slow
 def test_gymnasium_checks_both_render_modes(window):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

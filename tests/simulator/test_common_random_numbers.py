@@ -36,6 +36,7 @@ def trajectory_hash(name, seed, steps=36):
     return digest.hexdigest()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_trajectory_in_two_processes():
     names, path = ["paper", "mobile", "jetson"], str(Path(__file__).parents[1])
     program = [sys.executable, "-c", PROGRAM.format(path=path, names=names)]
@@ -44,6 +45,7 @@ def test_the_same_seed_gives_the_same_trajectory_in_two_processes():
     assert outputs == [str([trajectory_hash(name, 5) for name in names])] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["paper", "jetson", "mobile"])
 def test_different_seeds_differ(name):
     assert len({trajectory_hash(name, seed) for seed in range(4)}) == 4

@@ -44,6 +44,7 @@ def computing(simulator, decision):
     return simulator.step(decision).observation.last_device_time - sending
 
 
+@pytest.mark.slow
 def test_policies_on_one_seed_meet_the_same_draws(scenario):
     one, two = Simulator(scenario, 3), Simulator(scenario, 3)
     rng = np.random.default_rng(0)
@@ -175,6 +176,7 @@ def test_the_lower_model_is_never_above_what_happens(scenario):
         simulator.step(evenly(scenario, 8))
 
 
+@pytest.mark.slow
 def test_no_decision_beats_the_bounds(scenario):
     count, rng = 6, np.random.default_rng(0)
     simulator, policy = Simulator(scenario, count, "test"), baselines.make("price")
@@ -214,6 +216,7 @@ def test_the_reference_is_what_plain_routing_gets(scenario):
     np.testing.assert_allclose(outcome.reward, 1.0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_bound_without_the_true_reference_is_refused(scenario):
     simulator = Simulator(scenario)
     simulator.reset(0)

@@ -56,6 +56,7 @@ def sweep(name, layers):
     return scenario.reward, mass, ratio
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_breaking_the_floor_never_pays(name):
     layers = (0, 11) if name == "cell-64" else (0, 10, 20, 31)

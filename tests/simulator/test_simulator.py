@@ -21,6 +21,7 @@ def plain_decision(simulator):
     return Decision(chosen, np.full((simulator.num_envs, scenario.num_devices), band))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -58,6 +59,7 @@ def test_a_step_agrees_with_the_formulas(seed, reward, data):
                 assert outcome.metrics[name][n] == pytest.approx(value, rel=1e-5, abs=ROUNDING.get(name, 0.0)), name
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(["paper", "jetson", "mobile"]))
 def test_metrics_of_any_valid_decision_are_finite(seed, name):
@@ -85,6 +87,7 @@ def test_a_link_in_outage_costs_a_finite_time():
     assert outcome.metrics["bottleneck"][0] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_plain_top_k_earns_exactly_one_at_every_step(name):
     simulator = Simulator(preset(name), 4, "test")

@@ -50,6 +50,7 @@ def assert_go_on_alike(one: Simulator, other: Simulator) -> None:
         np.testing.assert_array_equal(array, same)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_state_stays_as_it_is_and_is_gone_on_from_twice(name: str, make: Callable[[str], Scenario]) -> None:
     simulator = walked(make(name))
@@ -67,6 +68,7 @@ def test_a_state_stays_as_it_is_and_is_gone_on_from_twice(name: str, make: Calla
     assert_go_on_alike(simulator, others[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_state_survives_its_tree_as_json_and_tensors(name: str, make: Callable[[str], Scenario]) -> None:
     simulator, tensors = walked(make(name)), dict[str, torch.Tensor]()
@@ -76,6 +78,7 @@ def test_a_state_survives_its_tree_as_json_and_tensors(name: str, make: Callable
     assert_go_on_alike(simulator, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copied", [Simulator.copy, copy.deepcopy])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_copy_goes_on_alike_and_on_its_own(
@@ -108,6 +111,7 @@ def state_of(name: str, num_envs: int = 3, **overrides: Any) -> SimulatorState:
     return walked(preset(name, **overrides), num_envs, 1).state()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("state", "message"),
     [

@@ -92,6 +92,7 @@ def improve(start, n, c, cn0):
     return better / better.sum() * RADIO.bandwidth_hz
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("devices", "count"), [(2, 200), (3, 200), (4, 160), (8, 200), (16, 120), (32, 80), (64, 40)]
 )  # 1,000 in all
@@ -145,12 +146,14 @@ def edge_problems(draw):
     return tokens, compute, values(gain), values(gain)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(edge_problems())
 def test_loaded_devices_finish_together(problems):
     assert_optimal(problems)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(edge_problems(), st.sampled_from([0.0, 1e-300, 1e-25, 1e-16]), st.integers(0, 9))
 def test_outage_stays_finite(problems, gain, device):

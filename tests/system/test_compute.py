@@ -59,6 +59,7 @@ def highest_line(seconds, at):
     return -found.fun
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [1.0, 2.5, 7.0, 12.0])
 def test_affine_minorant_is_the_highest_one_there(at):
     rng = np.random.default_rng(0)

@@ -65,6 +65,7 @@ def after_a_step(scenario: Scenario, num_envs: int) -> Observation:
     return simulator.step(random_decision(scenario, num_envs, np.random.default_rng(0))).observation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_features_are_those_of_the_environment(name: str) -> None:
     scenario = SCENARIOS[name]()
@@ -86,6 +87,7 @@ def test_inputs_are_the_fields_of_an_observation(tiny: Scenario) -> None:
     assert types == {**dict.fromkeys(types, "float64"), "gate_weights": "float32", "layer": "int64"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "bandwidth"), [("ppo", "optimal"), ("sac", "learned"), ("ppo", "residual")])
 def test_file_decides_as_the_policy_does(
     algorithm: str, bandwidth: Any, make_run: MakeRun, tiny: Scenario, recwarn: Any, capfd: Any
@@ -118,6 +120,7 @@ def test_file_decides_as_the_policy_does(
             np.testing.assert_allclose(decision.bandwidth, policy.decide(observation).bandwidth, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_metadata(make_run: MakeRun, tiny: Scenario) -> None:
     scenario = load_scenario(tiny, bandwidth="residual")
     run = make_run("ppo", scenario)
@@ -133,6 +136,7 @@ def test_metadata(make_run: MakeRun, tiny: Scenario) -> None:
     assert str(run).encode() not in (run / "x.onnx").read_bytes()
 
 
+@pytest.mark.slow
 def test_file_that_exists_is_kept(make_run: MakeRun, tiny: Scenario, tmp_path: Path, capsys: Any) -> None:
     run, out = make_run("ppo", tiny), tmp_path / "policy.onnx"
     out.write_text("mine")
@@ -143,11 +147,13 @@ def test_file_that_exists_is_kept(make_run: MakeRun, tiny: Scenario, tmp_path: P
     onnxruntime.InferenceSession(out)
 
 
+@pytest.mark.slow
 def test_nowhere_to_write(make_run: MakeRun, tiny: Scenario, tmp_path: Path, capsys: Any) -> None:
     assert command.main(command.Options(make_run("ppo", tiny), out=tmp_path / "no/x.onnx")) == 2
     assert capsys.readouterr().err == f"error: {tmp_path / 'no/x.onnx'} cannot be written: No such file or directory\n"
 
 
+@pytest.mark.slow
 def test_a_file_that_differs_is_not_written(
     make_run: MakeRun, tiny: Scenario, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -183,6 +189,7 @@ def test_table_of_devices_is_gone(make_run: MakeRun, tmp_path: Path, capsys: Any
     assert said.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime", "array_api_compat"])
 def test_without_the_extra(
     package: str, make_run: MakeRun, tiny: Scenario, monkeypatch: pytest.MonkeyPatch, capsys: Any

@@ -23,6 +23,7 @@ from wdmoe_env.files.safe import StorageError
 Make = Callable[..., Plan]
 
 
+@pytest.mark.slow
 def test_another_scenario_is_refused(make_plan: Make, tmp_path: Path, console: Console) -> None:
     plan, other = make_plan(), load_scenario("paper")
     one_run.start(plan, tmp_path / "run", console)
@@ -44,6 +45,7 @@ def test_no_run(tmp_path: Path, console: Console) -> None:
         one_run.resume(tmp_path / "nothing", console)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "words"),
     [
@@ -54,9 +56,9 @@ def test_no_run(tmp_path: Path, console: Console) -> None:
         ({"seed": -1}, "seed is -1"),
         ({"scenario": {}}, "does not fit this version of the project: .* name: Field required"),
         ({"scenario": 5}, "a scenario is a int, expected a mapping"),
-        ({"timesteps": 0.5}, "timesteps is 0.5, expected at least 1, a whole number"),
-        ({"num_envs": True}, "num-envs is True, expected at least 1, a whole number"),
-        ({"num_envs": 10**9}, "num-envs is 1000000000, expected at least 1, a whole number up to 1,048,576"),
+        ({"timesteps": 0.5}, "timesteps is 0.5, expected a whole number from 1 to"),
+        ({"num_envs": True}, "num-envs is True, expected a whole number from 1 to"),
+        ({"num_envs": 10**9}, "num-envs is 1000000000, expected a whole number from 1 to 1,048,576"),
         ({"evaluate_episodes": "3"}, "evaluate-episodes is '3', expected"),
         ({"checkpoint_every": 10**4000}, "checkpoint-every is 1000"),
         ({"seed": False}, "seed is False"),
@@ -82,6 +84,7 @@ def test_broken_config(make_plan: Make, tmp_path: Path, console: Console, config
         one_run.resume(tmp_path, console)
 
 
+@pytest.mark.slow
 def test_corrupted_newest_checkpoint(
     make_plan: Make, tmp_path: Path, console: Console, stop_after: Any, monkeypatch: Any
 ) -> None:
@@ -102,6 +105,7 @@ def test_corrupted_newest_checkpoint(
     assert_same_run(whole, run)
 
 
+@pytest.mark.slow
 def test_killed_while_a_checkpoint_was_replaced(make_plan: Make, tmp_path: Path, console: Console) -> None:
     run = tmp_path / "run"
     one_run.start(make_plan(), run, console)
@@ -115,6 +119,7 @@ def test_killed_while_a_checkpoint_was_replaced(make_plan: Make, tmp_path: Path,
     assert (run / "best/policy.json").exists()
 
 
+@pytest.mark.slow
 def test_full_disk_at_a_checkpoint(make_plan: Make, tmp_path: Path, console: Console, monkeypatch: Any) -> None:
     plan, run, full, real = make_plan(checkpoint_every=32), tmp_path / "run", [False], os.fsync
     chunk = trainer.Trainer._chunk

@@ -27,6 +27,7 @@ def config(tmp_path: Path) -> Path:
     return tmp_path / "run/config.json"
 
 
+@pytest.mark.slow
 def test_another_process_is_told_until_the_first_is_killed(config: Path) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLD, config], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:

@@ -59,6 +59,7 @@ def as_type(tensors: dict[str, torch.Tensor], name: str, dtype: torch.dtype) -> 
     tensors[f"state.{name}"] = tensors[f"state.{name}"].to(dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
@@ -128,6 +129,7 @@ def test_checkpoint_of_another_form(finished: Path, tmp_path: Path, console: Con
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "words"),
     [

@@ -68,6 +68,7 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> list[FakeRun]:
     return made
 
 
+@pytest.mark.slow
 def test_disabled_needs_no_wandb(make_plan: Make, tmp_path: Path, console: Console, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     assert isinstance(start_run("disabled", config={}, run_dir=tmp_path, job_type="train"), NoTracker)
@@ -101,6 +102,7 @@ def test_failed_login_is_one_line(wandb: Any, tmp_path: Path, monkeypatch: Any) 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_is_logged(wandb: list[FakeRun], make_plan: Make, tmp_path: Path, console: Console) -> None:
     plan = replace(make_plan(), wandb="offline")
     one_run.start(plan, tmp_path / "my run", console)
@@ -126,6 +128,7 @@ def test_what_is_logged(wandb: list[FakeRun], make_plan: Make, tmp_path: Path, c
     assert "logged offline; to upload: wandb sync '" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_resume_goes_on_with_the_same_run(
     wandb: list[FakeRun], make_plan: Make, tmp_path: Path, console: Console, monkeypatch: Any
 ) -> None:
@@ -146,6 +149,7 @@ def test_resume_goes_on_with_the_same_run(
     assert [v["timesteps"] for v in wandb[1].logged[2:] if "rollout/reward" in v] == [96, 128]
 
 
+@pytest.mark.slow
 def test_offline_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("wandb")
     for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):

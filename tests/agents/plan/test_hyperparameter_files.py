@@ -10,7 +10,7 @@ import yaml
 
 from agents.plan import compatibility, hyperparameters
 from agents.plan.compatibility import encodings, scenario_difference
-from agents.plan.hyperparameters import Algorithm, section_of
+from agents.plan.hyperparameters import Algorithm, section_of, told_section
 from wdmoe_env import load_scenario
 from wdmoe_env.envs.codecs import action_codec
 
@@ -99,3 +99,11 @@ def test_encodings_are_those_of_the_codec_and_load_no_scenario(bandwidth: str, m
     monkeypatch.setattr(compatibility, "load_scenario", refuse)
     (actions,) = action_codec("price", scenario).space.shape or ()
     assert encodings(scenario)["action_kinds"] * scenario.num_devices == actions
+
+
+def test_a_scenario_without_a_section_is_told_once_the_run_starts() -> None:
+    mine = load_scenario("mobile", name="mine")
+    expected = "hyperparameters: section default of ppo.yaml, because scenario 'mine' has no section of its own"
+    assert str(told_section("ppo", mine)).startswith(expected)
+    assert told_section("ppo", load_scenario("mobile", name="mine", based_on="mobile")) is None
+    assert told_section("sac", load_scenario("mobile")) is None

@@ -50,6 +50,7 @@ def put(*runs: Path) -> int:
     return ship.main(ship.Options(runs))
 
 
+@pytest.mark.slow
 def test_chosen_by_settings_not_by_name(make_run: MakeRun) -> None:
     assert put(make_run("a"), make_run("b", "cell-64")) == 0
     policy = agents.pretrained("ppo")
@@ -62,6 +63,7 @@ def test_chosen_by_settings_not_by_name(make_run: MakeRun) -> None:
         assert policy._chosen.scenario.name == preset
 
 
+@pytest.mark.slow
 def test_decides_as_the_run_does(make_run: MakeRun) -> None:
     run, paper = make_run("run"), load_scenario("paper")
     put(run)
@@ -74,6 +76,7 @@ def test_decides_as_the_run_does(make_run: MakeRun) -> None:
     simulator.step(one.decide(observation))
 
 
+@pytest.mark.slow
 def test_none_fits(make_run: MakeRun, tiny: Scenario) -> None:
     with pytest.raises(ValueError, match=r"no pretrained sac policy has the settings of 'tiny': there are none$"):
         agents.pretrained("sac", transfer=True).reset(tiny, 1)
@@ -86,6 +89,7 @@ def test_none_fits(make_run: MakeRun, tiny: Scenario) -> None:
         agents.pretrained("dqn")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_transfer_takes_paper(make_run: MakeRun, tiny: Scenario) -> None:
     put(make_run("a"), make_run("b", "cell-64"))
     policy, simulator = agents.pretrained("ppo", transfer=True), Simulator(tiny, 2)
@@ -102,6 +106,7 @@ def test_broken_file_is_named(make_run: MakeRun, shelf: Path, tiny: Scenario) ->
         agents.pretrained("ppo").reset(tiny, 1)
 
 
+@pytest.mark.slow
 def test_best_validation_reward_is_shipped(make_run: MakeRun, shelf: Path, capsys: Any) -> None:
     rewards = {"seed-0": (1.0, 1.5), "seed-1": (2.5, 2.0), "seed-2": (2.4, 2.4)}
     runs = [make_run(f"set/{name}", rewards=values) for name, values in rewards.items()]
@@ -118,6 +123,7 @@ def test_best_validation_reward_is_shipped(make_run: MakeRun, shelf: Path, capsy
     assert size < ship.MAX_SHIPPED_BYTES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -154,6 +160,7 @@ def test_command_line() -> None:
     assert options.run_dirs == (Path("runs/a"), Path("runs/b"))
 
 
+@pytest.mark.slow
 def test_policies_that_come_with_the_project_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     folders = list(shipped.FOLDER.glob("*-*/"))

@@ -39,6 +39,7 @@ def saved(request: Any, make_plan: Make, tmp_path: Path) -> tuple[Path, Any]:
     return tmp_path / "run", model
 
 
+@pytest.mark.slow
 def test_decides_as_the_network_does(saved: tuple[Path, Any], tiny: Scenario) -> None:
     run, model = saved
     policy = agents.load(run)
@@ -99,6 +100,7 @@ def tamper(run: Path, harm: Callable[[dict[str, torch.Tensor], Any], Any]) -> No
     save_folder(run / "best", "policy", tensors, data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
@@ -135,6 +137,7 @@ def test_what_does_not_fit_is_named(saved: tuple[Path, Any], harm: Any, words: s
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [10**9, 4096, 10**4000, 0, -1, True, 8.0, "8", "wide", [8], None])
 def test_width_is_checked_before_a_network_is_built(saved: tuple[Path, Any], width: Any, monkeypatch: Any) -> None:
     tamper(saved[0], lambda t, d: d.update(width=width))
@@ -149,6 +152,7 @@ def test_large_file_is_not_read(saved: tuple[Path, Any]) -> None:
         agents.load(saved[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["../../etc/passwd", "/etc/passwd"])
 def test_files_that_a_policy_names_are_not_read(saved: tuple[Path, Any], tiny: Scenario, file: str) -> None:
     fading = {"kind": "none", "diversity": 1}
@@ -185,6 +189,7 @@ def devices(tiny: Scenario, count: int, tokens: int = 8) -> Scenario:
     return load_scenario(tiny, devices=[{**group, "count": count}], **changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [4, 8, 16, 32])
 def test_transfer(saved: tuple[Path, Any], tiny: Scenario, count: int) -> None:
     policy, scenario = agents.load(saved[0], transfer=True), devices(tiny, count, tokens=12)
@@ -203,6 +208,7 @@ def test_transfer(saved: tuple[Path, Any], tiny: Scenario, count: int) -> None:
     np.testing.assert_allclose(policy.act(table[:, order]), actions[:, order], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_transfer_and_back(saved: tuple[Path, Any], tiny: Scenario) -> None:
     policy, own = agents.load(saved[0], transfer=True), agents.load(saved[0])
     observation = Simulator(tiny, 2).reset(0)
@@ -214,11 +220,13 @@ def test_transfer_and_back(saved: tuple[Path, Any], tiny: Scenario) -> None:
     np.testing.assert_array_equal(policy.decide(observation).bandwidth, expected.bandwidth)
 
 
+@pytest.mark.slow
 def test_transfer_has_to_be_asked_for(saved: tuple[Path, Any], tiny: Scenario) -> None:
     with pytest.raises(ValueError, match=r"devices\[0\]\.count was .*; with transfer it runs all the same"):
         agents.load(saved[0]).reset(devices(tiny, 4), 1)
 
 
+@pytest.mark.slow
 def test_the_band_is_split_as_it_was_learned(saved: tuple[Path, Any], tiny: Scenario) -> None:
     policy, observation = agents.load(saved[0]), Simulator(tiny, 2).reset(0)
     policy.reset(tiny, 2)
@@ -227,6 +235,7 @@ def test_the_band_is_split_as_it_was_learned(saved: tuple[Path, Any], tiny: Scen
     np.testing.assert_array_equal(policy.decide(observation).bandwidth, expected.bandwidth)
 
 
+@pytest.mark.slow
 def test_reset_comes_first(saved: tuple[Path, Any], tiny: Scenario) -> None:
     with pytest.raises(RuntimeError, match=r"call reset\(\) before"):
         agents.load(saved[0]).decide(Simulator(tiny).reset(0))
@@ -239,6 +248,7 @@ def test_critics_are_left_behind(saved: tuple[Path, Any]) -> None:
     json.dumps(data)
 
 
+@pytest.mark.slow
 def test_environment_needs_no_torch() -> None:
     code = "import sys, wdmoe_env, wdmoe_env.files.provenance; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

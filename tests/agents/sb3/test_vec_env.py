@@ -64,7 +64,7 @@ def test_autoreset_in_the_last_step_alone(tiny: Scenario) -> None:
             assert ("terminal_observation" in info) is last
             if last:
                 assert env.observation_space.contains(info["terminal_observation"])
-                assert not np.array_equal(info["terminal_observation"], observed[index])
+                assert not np.array_equal(info["terminal_observation"], np.asarray(observed)[index])
         assert env.simulator.steps == step % tiny.steps_per_episode
 
 

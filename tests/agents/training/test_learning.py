@@ -28,6 +28,7 @@ EASY: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "most_steps"), [("ppo", 12_288), ("sac", 8192)])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_learns(tiny: Scenario, algorithm: Any, most_steps: int, seed: int) -> None:

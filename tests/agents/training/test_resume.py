@@ -24,6 +24,7 @@ Make = Callable[..., Plan]
 
 
 # SAC's buffer is full and overwritten from the third chunk on; it acts at random through all of the first.
+@pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "chunks"), [("ppo", 1), ("ppo", 3), ("sac", 1), ("sac", 3)])
 def test_resumed_equals_uninterrupted(
     make_plan: Make,
@@ -63,6 +64,7 @@ def same_in_halves(plan: Plan, folder: Path, console: Console, stopping: pytest.
     return whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replay", ["distribution", "sequence"])
 def test_resumed_equals_uninterrupted_on_measured_devices(
     make_plan: Make, tmp_path: Path, console: Console, stop_after: Any, replay: str, monkeypatch: pytest.MonkeyPatch
@@ -72,6 +74,7 @@ def test_resumed_equals_uninterrupted_on_measured_devices(
     same_in_halves(plan, tmp_path, console, monkeypatch)
 
 
+@pytest.mark.slow
 def test_resumed_equals_uninterrupted_beside_greedy_decisions(
     make_plan: Make, tmp_path: Path, console: Console, stop_after: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +89,7 @@ def test_resumed_equals_uninterrupted_beside_greedy_decisions(
     assert table(whole / "evaluations.csv")[-1] != table(alone / "evaluations.csv")[-1]
 
 
+@pytest.mark.slow
 def test_killed_after_a_checkpoint(make_plan: Make, tmp_path: Path, console: Console, monkeypatch: Any) -> None:
     plan, (whole, killed) = make_plan(checkpoint_every=64), (tmp_path / "whole", tmp_path / "killed")
     one_run.start(plan, whole, console)
@@ -107,6 +111,7 @@ def test_killed_after_a_checkpoint(make_plan: Make, tmp_path: Path, console: Con
     assert_same_run(whole, killed)
 
 
+@pytest.mark.slow
 def test_killed_before_the_first_checkpoint(
     make_plan: Make, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +129,7 @@ def test_killed_before_the_first_checkpoint(
     assert_same_run(whole, killed)
 
 
+@pytest.mark.slow
 def test_killed_before_the_configuration_was_written(make_plan: Make, tmp_path: Path, console: Console) -> None:
     (tmp_path / ".config.json.part").write_text('{"algo')
     with pytest.raises(StorageError, match=r"config\.json cannot be read"):
@@ -131,6 +137,7 @@ def test_killed_before_the_configuration_was_written(make_plan: Make, tmp_path: 
     assert one_run.start(make_plan(), tmp_path, console) == 0
 
 
+@pytest.mark.slow
 def test_stopped_before_the_first_step(make_plan: Make, tmp_path: Path, console: Console, monkeypatch: Any) -> None:
     plan, (whole, halves) = make_plan(), (tmp_path / "whole", tmp_path / "halves")
     one_run.start(plan, whole, console)
@@ -153,6 +160,7 @@ def test_hyperparameters_stay_what_they_were(
     assert {"versions", "git_revision", "command", "scenario", "seed"} <= set(config)
 
 
+@pytest.mark.slow
 def test_finished_run(make_plan: Make, tmp_path: Path, console: Console) -> None:
     run = tmp_path / "run"
     one_run.start(make_plan(), run, console)

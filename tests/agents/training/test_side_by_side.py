@@ -23,6 +23,7 @@ run.joinpath("evaluations.csv").write_text("timesteps,reward\n0,1.5\n64,1.25\n12
 """
 
 
+@pytest.mark.slow
 def test_a_seed_that_fails_is_named_and_the_others_go_on(
     make_plan: Make, tmp_path: Path, console: Console, fake: Fake
 ) -> None:
@@ -45,6 +46,7 @@ def test_a_seed_that_fails_is_named_and_the_others_go_on(
     assert text(console).count("    6\n") == 1
 
 
+@pytest.mark.slow
 def test_no_more_processes_than_jobs(make_plan: Make, tmp_path: Path, console: Console, fake: Fake) -> None:
     fake("one = run.parent / 'one'\nos.close(os.open(one, os.O_CREAT | os.O_EXCL))\ntime.sleep(0.1)\none.unlink()")
     assert seeds.start(make_plan(), range(3), tmp_path / "set", console, jobs=1) == 0
@@ -55,6 +57,7 @@ def test_cores_are_the_default() -> None:
     assert side_by_side.processes(3) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_reaches_every_process_and_starts_no_other(
     make_plan: Make, tmp_path: Path, console: Console, fake: Fake, number: signal.Signals, status: int
@@ -71,6 +74,7 @@ def test_a_signal_reaches_every_process_and_starts_no_other(
     assert "failed" not in text(console)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_all_at_once(make_plan: Make, tmp_path: Path, console: Console, fake: Fake) -> None:
     fake(
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
@@ -81,6 +85,7 @@ def test_a_second_signal_ends_all_at_once(make_plan: Make, tmp_path: Path, conso
         seeds.start(make_plan(), [0], tmp_path / "set", console)
 
 
+@pytest.mark.slow
 def test_rows_in_a_terminal_and_lines_elsewhere(
     make_plan: Make, tmp_path: Path, console: Console, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

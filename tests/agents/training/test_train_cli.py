@@ -36,6 +36,7 @@ def call(**options: Any) -> int:
     return train.main(train.Options(**{"wandb": "disabled", **options}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -81,6 +82,7 @@ def test_command_line_names_an_unknown_algorithm() -> None:
     assert "dqn" in run_train("--algo", "dqn")
 
 
+@pytest.mark.slow
 def test_command_line_names_an_unknown_scenario() -> None:
     assert run_train("--scenario", "moon").startswith("error: unknown scenario 'moon'")
 
@@ -124,6 +126,7 @@ def shortened(run: Path, steps: int) -> None:
     config.write_text(config.read_text().replace('"timesteps": 10000000', f'"timesteps": {steps}'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals(tmp_path: Path, tiny_file: Path, console: Console, number: signal.Signals, status: int) -> None:
     run = tmp_path / "run"

@@ -48,6 +48,7 @@ def tried(found: optuna.Study) -> list[tuple[Any, ...]]:
     return [(trial.params, trial.value, trial.intermediate_values, trial.state) for trial in finished]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["ppo", "sac"])
 def test_study(make_plan: Make, tmp_path: Path, console: Console, algorithm: str) -> None:
     plan = replace(make_plan(algorithm), timesteps=64)
@@ -69,6 +70,7 @@ def test_study(make_plan: Make, tmp_path: Path, console: Console, algorithm: str
     assert json.loads(json.dumps(plan.as_json())) in [line.get("user_attr", {}).get("plan") for line in lines]
 
 
+@pytest.mark.slow
 def test_continued_equals_at_once(make_plan: Make, tmp_path: Path, console: Console, monkeypatch: Any) -> None:
     plan, real = make_plan(), trainer.Trainer._chunk
     at_once = search(tmp_path / "one.log", plan, 4, console)
@@ -88,6 +90,7 @@ def test_continued_equals_at_once(make_plan: Make, tmp_path: Path, console: Cons
     assert len(search(tmp_path / "other.log", plan, 3, console).trials) == len(continued.trials)
 
 
+@pytest.mark.slow
 def test_diverging_trials_are_pruned(make_plan: Make, tmp_path: Path, console: Console, monkeypatch: Any) -> None:
     calls, real = iter(range(100)), trainer.Trainer._chunk
 
@@ -114,6 +117,7 @@ def test_no_trial_comes_to_its_end(make_plan: Make, tmp_path: Path, console: Con
         best_of(search(tmp_path / "study.log", make_plan(), 1, console))
 
 
+@pytest.mark.slow
 def test_worse_trials_are_pruned(make_plan: Make, tmp_path: Path, console: Console, monkeypatch: Any) -> None:
     reward = {"trial-5": 0.5}
     monkeypatch.setattr(trainer, "validate", lambda policy, _: {"reward": reward.get(policy.name, 1.0)})
@@ -125,7 +129,7 @@ def test_worse_trials_are_pruned(make_plan: Make, tmp_path: Path, console: Conso
 
 def test_jobs_share_the_trials(make_plan: Make, tmp_path: Path, console: Console, monkeypatch: Any) -> None:
     class Pool:
-        def __init__(self, workers: int, context: Any) -> None:
+        def __init__(self, workers: int, context: Any, initializer: Any) -> None:
             assert (workers, context.get_start_method()) == (2, "spawn")
 
         def __enter__(self) -> Pool:
@@ -143,6 +147,7 @@ def test_jobs_share_the_trials(make_plan: Make, tmp_path: Path, console: Console
     assert len({str(trial.params) for trial in found.trials}) == 3
 
 
+@pytest.mark.slow
 def test_foreign_studies(make_plan: Make, tmp_path: Path, console: Console) -> None:
     plan, file = make_plan(timesteps=32), tmp_path / "study.log"
     search(file, plan, 1, console)
@@ -155,6 +160,7 @@ def test_foreign_studies(make_plan: Make, tmp_path: Path, console: Console) -> N
         search(tmp_path / "text.log/below/study.log", plan, 1, console)
 
 
+@pytest.mark.slow
 def test_retraining(make_plan: Make, tmp_path: Path, console: Console, stop_after: Any, monkeypatch: Any) -> None:
     plan = make_plan()
     stop_after(2)
@@ -174,10 +180,10 @@ def test_retraining(make_plan: Make, tmp_path: Path, console: Console, stop_afte
 
 def test_snippet_brings_the_hyperparameters_back(make_plan: Make) -> None:
     plan = make_plan(settings={"learning_rate": 3e-05, "n_epochs": 7, "width": 64})
-    section = yaml.safe_load(snippet(plan))["tiny"]
+    section = yaml.safe_load(snippet(plan))["scenarios"]["tiny"]
     assert section["learning_rate"] == 3e-05
     assert "clip_range" not in section
-    assert hyperparameters("ppo", "default", **section) == plan.hyperparameters
+    assert hyperparameters("ppo", None, **section) == plan.hyperparameters
 
 
 def call(tmp_path: Path, tiny_file: Path, **options: Any) -> int:
@@ -187,6 +193,7 @@ def call(tmp_path: Path, tiny_file: Path, **options: Any) -> int:
     return tune.main(tune.Options(**{"scenario": str(tiny_file), "study": study, "trials": 2, **small, **options}))
 
 
+@pytest.mark.slow
 def test_command_line(tmp_path: Path, tiny_file: Path, capsys: Any, monkeypatch: Any) -> None:
     rewards = iter([1.0] * 3 + [2.0] * 3)
     monkeypatch.setattr("agents.tune.study.Trainer._evaluate", lambda self: setattr(self, "best", next(rewards, 2.0)))
@@ -195,19 +202,20 @@ def test_command_line(tmp_path: Path, tiny_file: Path, capsys: Any, monkeypatch:
     printed = capsys.readouterr().out
     assert "│ present         │ 1.0000 │" in printed
     assert "│ trial-1         │ 7.0000 │" in printed
-    assert "for agents/hyperparameters/ppo.yaml:\ntiny:\n  learning_rate: " in printed
-    assert yaml.safe_load(printed[printed.index("tiny:") :])["tiny"]["learning_rate"] != 3e-3
+    assert "for agents/hyperparameters/ppo.yaml:\nscenarios:\n  tiny:\n    learning_rate: " in printed
+    assert yaml.safe_load(printed[printed.index("scenarios:") :])["scenarios"]["tiny"]["learning_rate"] != 3e-3
 
 
 def _pretend(plan: Plan, path: Path) -> int:
     """A run whose reward tells whether it was trained with other hyperparameters than the present ones."""
-    other = plan.hyperparameters != hyperparameters("ppo", "tiny")
+    other = plan.hyperparameters != hyperparameters("ppo", None)
     assert (plan.timesteps, plan.seed, plan.evaluate_every) == (128, 7, 12)
     path.mkdir(parents=True)
     (path / "evaluations.csv").write_text(f"timesteps,reward\n0,0.5\n128,{7.0 if other else 1.0}\n")
     return 0
 
 
+@pytest.mark.slow
 def test_nothing_better_was_found(tmp_path: Path, tiny_file: Path, capsys: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(one_run, "start", lambda *_: 1 / 0)
     assert call(tmp_path, tiny_file, trials=1) == 0
@@ -222,7 +230,7 @@ def test_nothing_better_was_found(tmp_path: Path, tiny_file: Path, capsys: Any, 
         ({"retrain_seeds": "9-7"}, "seeds is '9-7', expected numbers and ranges such as 0-4"),
         ({"retrain_seeds": "a"}, "seeds is 'a', expected numbers and ranges"),
         ({"retrain_seeds": "0-2"}, "expected seeds other than the search's own"),
-        ({"timesteps": 0}, "timesteps is 0, expected at least 1"),
+        ({"timesteps": 0}, "timesteps is 0, expected a whole number from 1 to"),
         ({"scenario": "moon"}, "unknown scenario 'moon'"),
     ],
 )

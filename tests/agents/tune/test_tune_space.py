@@ -21,11 +21,11 @@ def test_every_value_is_allowed_and_documented(algorithm: Any) -> None:
             assert isinstance(distribution, FloatDistribution | IntDistribution)
             ends = distribution.low, distribution.high
         for value in ends:
-            hyperparameters(algorithm, "paper" if name in MEMORYLESS[algorithm] else "default", **{name: value})
+            hyperparameters(algorithm, "paper" if name in MEMORYLESS[algorithm] else None, **{name: value})
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "sac"])
-@pytest.mark.parametrize("name", ["default", "paper", "jetson", "mobile", "cell-64", "tiny-moe"])
+@pytest.mark.parametrize("name", [None, "paper", "jetson", "mobile", "cell-64", "tiny-moe"])
 def test_present_values_are_in_the_space(algorithm: Any, name: str) -> None:
     current = hyperparameters(algorithm, name)
     space = search_space(algorithm, current)

@@ -28,6 +28,7 @@ def policy_of(algorithm: Any, scenario: Scenario) -> Any:
     return build(algorithm, WDMoEVecEnv(scenario, 2), settings, 0, lambda: 0.0).policy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "bandwidth", "scale"),
     [
@@ -74,6 +75,7 @@ def test_devices_without_tokens_leave_the_gradient_finite() -> None:
     assert logits.grad[:, :2].abs().min() > 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["ppo", "sac"])
 def test_wins_reward_and_leaves_prices(algorithm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = preset("mobile", bandwidth="learned")

@@ -37,6 +37,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(split_ascent, name, value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "bandwidth"), [("ppo", "optimal"), ("ppo", "learned"), ("sac", "optimal")])
 def test_beats_the_untrained_policy(algorithm: Any, bandwidth: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imitation, "UPDATES", 120)
@@ -49,6 +50,7 @@ def test_beats_the_untrained_policy(algorithm: Any, bandwidth: Any, monkeypatch:
     assert validate(policy, simulator)["reward"] > before + 0.08
 
 
+@pytest.mark.slow
 def test_only_the_actors_mean_changes(tiny: Scenario) -> None:
     samples = imitation.collect(tiny, 0, 4)
     for algorithm, prefixes in (
@@ -126,6 +128,7 @@ def test_sees_training_cells_alone(tiny: Scenario, monkeypatch: pytest.MonkeyPat
     assert not torch.equal(samples.actions, imitation.collect(tiny, 4, 2).actions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["ppo", "sac"])
 def test_resumed_equals_uninterrupted(
     make_plan: Make, tmp_path: Path, console: Console, algorithm: str, monkeypatch: pytest.MonkeyPatch
@@ -146,6 +149,7 @@ def test_resumed_equals_uninterrupted(
     assert_same_run(whole, killed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["collect", "imitate"])
 def test_stopped_meanwhile(
     make_plan: Make, tmp_path: Path, console: Console, phase: str, monkeypatch: pytest.MonkeyPatch
@@ -172,6 +176,7 @@ def test_stopped_meanwhile(
     assert_same_run(whole, halves)
 
 
+@pytest.mark.slow
 def test_changes_nothing_else(make_plan: Make, tmp_path: Path, console: Console) -> None:
     one_run.start(make_plan(), tmp_path / "cold", console)
     assert "warm start" not in text(console)
@@ -179,6 +184,7 @@ def test_changes_nothing_else(make_plan: Make, tmp_path: Path, console: Console)
         replace(make_plan(), warm_start="fire")
 
 
+@pytest.mark.slow
 def test_the_climb_is_told(make_plan: Make, tmp_path: Path, console: Console) -> None:
     plan = replace(make_plan(), warm_start="price", scenario=preset("mobile", bandwidth="residual"), timesteps=64)
     assert one_run.start(plan, tmp_path / "run", console) == 0

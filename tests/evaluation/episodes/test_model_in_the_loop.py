@@ -85,6 +85,7 @@ def made(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_losses_are_in_all_results(made: Path) -> None:
     found = json.loads((made / outputs.SUMMARY).read_text())
     policies = found["scenarios"]["mini"]["policies"]
@@ -143,6 +144,7 @@ def test_plain_top_k_loses_what_the_untouched_model_loses(made: Path, files: Pat
     np.testing.assert_allclose(table["perplexity"], np.exp(nats.mean(axis=1)), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_plain_top_k_is_the_reference_even_if_not_asked_for(files: Path, scenario: Scenario) -> None:
     plan = Plan(4, decisions=2, bound_steps=0)
     reading = find_reader(str(files / "model"), [str(files / "0.txt"), str(files / "1.txt")]).reading(scenario, plan)
@@ -153,12 +155,14 @@ def test_plain_top_k_is_the_reference_even_if_not_asked_for(files: Path, scenari
     assert (alone.results[0].bits_ratio[0] != 1.0).any()
 
 
+@pytest.mark.slow
 def test_json_is_all_that_standard_output_gets(files: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert evaluate.main([*arguments(files, tmp_path), "--json"]) == 0
     made = json.loads(capfd.readouterr().out)
     assert set(made["scenarios"]["mini"]["policies"]["random"]) == {*METRICS, *LOOP_METRICS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

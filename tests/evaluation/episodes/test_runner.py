@@ -90,6 +90,7 @@ def test_a_policy_against_itself_has_ratio_exactly_one(tiny: Scenario, plan: Pla
     assert (ratio.mean, ratio.low, ratio.high, ratio.iqm) == (1.0, 1.0, 1.0, 1.0)
 
 
+@pytest.mark.slow
 def test_top_k_is_the_reference_even_if_not_asked_for(tiny: Scenario, plan: Plan) -> None:
     alone = compare(tiny, find_contenders(["top-k+bandwidth"]), plan)
     both = compare(tiny, find_contenders(["top-k", "top-k+bandwidth"]), plan)

@@ -76,6 +76,7 @@ def test_cells_are_copied_by_row(run: PolicyRun) -> None:
     assert replace(cells, plain=None, routed=None).take(np.array([0])).plain is None
 
 
+@pytest.mark.slow
 def test_no_step_brings_more_than_its_bound_and_price_comes_close(comparison: Comparison, tiny: Scenario) -> None:
     price = compare(tiny, find_contenders(["price"]), Plan(episodes=5, seed=3, decisions=1)).results[0]
     assert 0.9 < price.estimates["optimality"].mean <= 1.0
@@ -91,6 +92,7 @@ def test_policies_that_meet_the_same_cells_share_one_proof(comparison: Compariso
     assert comparison.bound.shared
 
 
+@pytest.mark.slow
 def test_policies_that_change_the_channels_are_judged_in_their_own_cells(moving: Scenario, plan: Plan) -> None:
     comparison = compare(moving, find_contenders(["top-k", "random"]), plan)
     one, other = [result.optimality[0] for result in comparison.results]
@@ -103,6 +105,7 @@ def test_policies_that_change_the_channels_are_judged_in_their_own_cells(moving:
     assert comparison.bound.latency_at_floor_ms.mean <= alone.latency_at_floor_ms.mean
 
 
+@pytest.mark.slow
 def test_a_set_of_runs_is_judged_run_by_run(tiny: Scenario, plan: Plan) -> None:
     runs = Contender("set", "set", (baselines.make("top-k"), baselines.make("random")))
     result = compare(tiny, [runs], plan).results[0]
@@ -110,6 +113,7 @@ def test_a_set_of_runs_is_judged_run_by_run(tiny: Scenario, plan: Plan) -> None:
     assert result.estimates["optimality"].mean == pytest.approx(np.mean(single))
 
 
+@pytest.mark.slow
 def test_batches_do_not_change_the_bounds(tiny: Scenario, run: PolicyRun, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = OptimalityEstimator(tiny).measure(run, "x", nothing)
     monkeypatch.setattr(optimality, "BATCH", 3)
@@ -119,6 +123,7 @@ def test_batches_do_not_change_the_bounds(tiny: Scenario, run: PolicyRun, monkey
     np.testing.assert_allclose(parts.bounds.reward, whole.bounds.reward, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [

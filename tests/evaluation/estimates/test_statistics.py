@@ -49,6 +49,7 @@ def test_same_seed_same_interval() -> None:
     assert estimate([values], seed=1) != estimate([values], seed=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("draw", "truth"),
     [
@@ -80,6 +81,7 @@ def test_shared_episodes_are_no_independent_evidence() -> None:
     assert together.high - together.low == pytest.approx(alone.high - alone.low, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_intervals_of_a_set_speak_for_training() -> None:
     """Runs differ more than episodes: intervals that only episodes are drawn for would cover next to nothing."""
     rng = np.random.default_rng(6)

@@ -25,6 +25,7 @@ def with_runs(comparison: Comparison, folder: Path, tables: Sequence[str | None]
     return replace(comparison, results=(comparison.results[0], trained))
 
 
+@pytest.mark.slow
 def test_it_is_drawn_where_a_run_has_one(comparison: Comparison, tmp_path: Path) -> None:
     without = with_runs(comparison, tmp_path, [None])
     assert "tiny-learning-curve" not in {plot.name for plot in plots.draw_all(without, tmp_path)}
@@ -45,6 +46,7 @@ def test_runs_without_steps_in_common_have_no_curve(comparison: Comparison, tmp_
     assert read_curves(with_runs(comparison, tmp_path, tables).results[1]) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "words"), [(3, "ppo, 3 runs, from the least to the most"), (6, "ppo, 6 runs, 95 % bootstrap of the mean")]
 )

@@ -82,6 +82,7 @@ def test_summary_holds_every_pair(made: summary.Summary) -> None:
     assert "random" not in scenario["reward_vs"]["top-k"]
 
 
+@pytest.mark.slow
 def test_without_a_bound_optimality_is_left_out(comparison: Comparison, plan: Plan, tmp_path: Path) -> None:
     results = [
         replace(
@@ -105,6 +106,7 @@ def test_without_a_bound_optimality_is_left_out(comparison: Comparison, plan: Pl
     assert "of bound" not in console.export_text()
 
 
+@pytest.mark.slow
 def test_report_tells_what_is_proved(written: Path, comparison: Comparison, plan: Plan) -> None:
     page = (written / outputs.REPORT).read_text()
     assert "<th>of bound</th>" in page
@@ -148,6 +150,7 @@ def test_episodes_are_one_row_each(comparison: Comparison, written: Path) -> Non
     assert found == pytest.approx(comparison.results[2].estimates["latency_ms"].mean)
 
 
+@pytest.mark.slow
 def test_plots_are_not_empty(written: Path) -> None:
     files = sorted(written.glob("*.png"))
     assert {file.stem.removeprefix("tiny-") for file in files} == PLOTS

@@ -85,6 +85,7 @@ def test_the_report_shows_pairs_and_where_policies_come_from(comparison: Compari
     assert "<th>P(more reward)</th>" not in page
 
 
+@pytest.mark.slow
 def test_profiles_name_what_is_outside(comparison: Comparison, tmp_path: Path) -> None:
     caption = profiles(comparison, tmp_path / "profiles.png")
     iqm = comparison.results[2].estimates["reward"].iqm

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ def fits():
     return fit_boards(read_measurements())
 
 
+@pytest.mark.slow
 def test_every_measured_mode_is_in_the_catalogue(fits):
     assert sorted(fits) == sorted(MEASURED)
 
@@ -93,12 +95,14 @@ def test_one_token_is_bound_by_reading_the_weights():
 def test_expert_takes_as_long_as_in_the_simulator():
     scenario = load_scenario("jetson")
     group, model = scenario.device_groups[0], scenario.model
-    entry = roofline(group.compute.board, group.compute.power_mode)
+    compute: Any = group.compute
+    entry = roofline(compute.board, compute.power_mode)
     seconds = expert_seconds(entry, [1, 64], model.hidden_size, model.intermediate_size, model.weight_bits)
     fixed, token = scenario.compute_model.fixed_s[0], scenario.compute_model.token_s[0]
     np.testing.assert_allclose(seconds, fixed + token * np.array([1, 64]), rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["boards", "fit", "experts"])
 def test_command_line_prints_every_measured_mode(command, capsys):
     main([command])
@@ -107,6 +111,7 @@ def test_command_line_prints_every_measured_mode(command, capsys):
         assert any(line.split()[:2] == [board, mode] for line in lines)
 
 
+@pytest.mark.slow
 def test_looking_up_a_board_needs_no_scipy():
     code = "import sys, wdmoe_env.hardware as h; h.roofline('orin-nano-8gb'); assert 'scipy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -50,6 +50,7 @@ def test_values_that_are_no_positive_number_are_named(tmp_path, column, value, r
     assert f"row {row + 2}, column {column}: value {value!r}" in message
 
 
+@pytest.mark.slow
 @quiet
 @given(
     tokens=st.integers(1, 512),
@@ -122,6 +123,7 @@ def test_truncated_parquet_is_refused(tmp_path, parquet, data):
     assert "truncated" in message or "not Parquet" in message
 
 
+@pytest.mark.slow
 @settings(quiet, max_examples=8)
 @given(data=st.data())
 def test_parquet_with_a_hole_is_refused(tmp_path, parquet, data):
@@ -154,6 +156,7 @@ def test_mixed_types_in_parquet_are_refused(tmp_path):
     assert "row 3, column latency_s: value 'fast'" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latency", [True, [0.01], b"0.01"], ids=["bool", "list", "bytes"])
 def test_parquet_column_of_another_type_is_refused(tmp_path, latency):
     polars = pytest.importorskip("polars", reason="Parquet needs polars")

@@ -75,6 +75,7 @@ def test_shipped_table_holds_no_warm_up_and_no_duplicates():
     assert {finding.kind for finding in check(read_measurements())} == {"outliers"}
 
 
+@pytest.mark.slow
 @given(factor=st.floats(1.5, 2.9), where=st.integers(0, 19))
 def test_any_value_far_from_tight_trials_is_an_outlier(factor, where):
     rows = trials()

@@ -101,6 +101,7 @@ def test_burst_slowdown_is_measured_over_predicted():
     assert np.isnan(burst_slowdown(TRUE, []))
 
 
+@pytest.mark.slow
 def test_fit_explains_shapes_like_an_experts():
     """Few tokens times a large weight, on the board and mode where such GEMMs were measured."""
     rows = [r for r in read_measurements() if (r.board, r.power_mode, r.operation) == ("orin-nano-8gb", "15W", "gemm")]

@@ -122,6 +122,7 @@ def test_table_without_rows_is_refused(tmp_path):
     assert "no rows" in refusal(csv_table(tmp_path / "t.csv"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["copy.csv", "copy.parquet"])
 def test_written_table_reads_back(tmp_path, name):
     if name.endswith("parquet"):
@@ -140,6 +141,7 @@ def test_written_table_leaves_out_empty_columns(tmp_path):
     assert header == [*(name for name in COLUMNS if name in REQUIRED), "source"]
 
 
+@pytest.mark.slow
 def test_parquet_without_polars_says_what_to_do(tmp_path):
     path = tmp_path / "t.parquet"
     path.write_bytes(b"PAR1" + bytes(16) + b"PAR1")

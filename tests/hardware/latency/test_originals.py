@@ -28,6 +28,7 @@ def test_fit_of_the_linear_shapes_is_within_15_percent_on_held_out_shapes(seed):
     assert held_out_error(imported.rows, seed=seed) <= 0.15
 
 
+@pytest.mark.slow
 @needs_originals
 def test_fit_command_shows_the_error_of_each_original_file(capsys):
     main(["fit", str(ORIGINALS)])
@@ -77,6 +78,7 @@ def test_broken_rates_are_refused(tmp_path, text, message):
         crosscheck(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["fit"], ["fit", str(TABLE)], ["experts"]])
 def test_plot_is_drawn(command, tmp_path):
     pytest.importorskip("matplotlib", reason="plots need matplotlib")

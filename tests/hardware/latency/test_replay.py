@@ -56,6 +56,7 @@ def runs_of(row):
     return (floor + shape.ppf((np.arange(row.trials) + 0.5) / row.trials)) / row.latency_s
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("board", "mode"), MODES)
 def test_draws_on_shipped_boards_scatter_as_the_published_deviations(board, mode):
     rows = [r for r in read_measurements() if (r.board, r.power_mode) == (board, mode) and r.operation != "gemm_burst"]
@@ -94,6 +95,7 @@ def test_quantiles_are_interpolated_between_counts_and_never_below_the_fastest()
     assert middle.min() >= (fastest[16] + fastest[32]) / 2 * (1 - 1e-12)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(tokens=st.integers(0, 64), u=st.lists(st.floats(0, 1, exclude_max=True), min_size=2, max_size=2))
 def test_latency_rises_with_the_uniform_and_is_zero_without_tokens(tokens, u):

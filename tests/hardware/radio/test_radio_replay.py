@@ -253,6 +253,7 @@ def test_a_log_that_has_changed_is_read_again(tmp_path):
     assert traced(str(path)).radio_replay.gain[0, 0] == pytest.approx(10.0 * before[0, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not UCC.exists(), reason="the UCC 5G logs are not part of the project")
 @pytest.mark.parametrize(("kind", "trace"), [("snr_db", {}), ("rsrp_dbm", {"reference_dbm": 18.0})])
 def test_recorded_drives_are_replayed(tmp_path, kind, trace):

@@ -223,6 +223,7 @@ def test_truncated_zip_and_unknown_kind_are_refused(tmp_path):
         import_logs(tmp_path, "cqi")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not UCC.exists(), reason="the UCC 5G logs are not part of the project")
 @pytest.mark.parametrize(
     ("kind", "accepted", "refused"),

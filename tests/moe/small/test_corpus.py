@@ -59,6 +59,7 @@ def test_the_digest_follows_names_and_contents(tmp_path: Path) -> None:
     assert after.sha256 != before.sha256
 
 
+@pytest.mark.slow
 def test_this_python_has_a_library() -> None:
     names = [name for name, content in corpus.texts("test") if content]
     assert "shutil.py" in names

@@ -14,6 +14,7 @@ from wdmoe_env.moe.small.routing import first_expert_bits, router_statistics
 TEXT = bytes(range(97, 123)) + "Zürich 東京 \x00".encode() + b"\xff\xfe"
 
 
+@pytest.mark.slow
 def test_a_saved_model_loads_as_any_other(tmp_path: Path) -> None:
     model = build(TINY, seed=1)
     save(model, tmp_path)
@@ -51,6 +52,7 @@ def test_the_seed_decides_the_weights_and_nothing_else() -> None:
     assert not torch.equal(first["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 5, 15, 16, 17, 24, 25, 61])
 def test_each_byte_is_scored_once_after_half_a_window_or_its_whole_text(length: int) -> None:
     model, text = build(TINY, seed=3).eval(), (TEXT * 2)[:length]

@@ -8,6 +8,7 @@ from wdmoe_env.moe.__main__ import main
 from wdmoe_env.moe.small import corpus
 
 
+@pytest.mark.slow
 def test_writes_each_file_of_a_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "texts"
     assert main(["texts", "--part", "test", "--out", str(out)]) == 0

@@ -44,6 +44,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Any:
     return arrange
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_model_and_its_bits(options: Options, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(options) == 0
     result = json.loads((options.out / "bits.json").read_text())
@@ -68,6 +69,7 @@ def test_a_run_leaves_a_model_and_its_bits(options: Options, capsys: pytest.Capt
     assert not (options.out / CHECKPOINT).exists()
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_model(options: Options, stop_at: Any, tmp_path: Path) -> None:
     assert main(replace(options, out=tmp_path / "straight")) == 0
     stop_at(13, signal.SIGTERM)
@@ -81,6 +83,7 @@ def test_a_stopped_run_goes_on_to_the_same_model(options: Options, stop_at: Any,
     assert [row["update"] for row in results[1]["training"]["history"]] == [10, 20, 30]
 
 
+@pytest.mark.slow
 def test_an_interrupted_measurement_is_made_on_resume(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(bits, "n_gram", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -125,6 +128,7 @@ def test_nothing_to_resume_leaves_nothing_behind(options: Options) -> None:
     assert not options.out.exists()
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_saved_goes_on(options: Options, stop_at: Any) -> None:
     stop_at(3, signal.SIGINT)
     assert main(options) == 130
@@ -159,6 +163,7 @@ def test_compressors_are_those_of_the_standard_library() -> None:
         bits.compressed([("a", b"")])
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_what_capture_reads(
     options: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

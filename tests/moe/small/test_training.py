@@ -12,6 +12,7 @@ from wdmoe_env.moe.small.trainer import LanguageModelTrainer, imbalance
 TEXTS = [source(number) for number in range(20)]
 
 
+@pytest.mark.slow
 def test_training_learns() -> None:
     trainer = LanguageModelTrainer(TINY, schedule(steps=60), TEXTS)
     losses = [trainer.step() for _ in range(60)]
@@ -19,6 +20,7 @@ def test_training_learns() -> None:
     assert sum(losses[-5:]) / 5 < 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_checkpoint_goes_on_bit_by_bit(tmp_path: Path, precision: str) -> None:
     straight = LanguageModelTrainer(TINY, schedule(precision=precision), TEXTS)
