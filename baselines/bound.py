@@ -188,9 +188,7 @@ def reward_bound(
     ratio = _ratios(problem, line)
     if few_tokens(problem):
         above = wlr_bound(observation, scenario, line) if above is None else above
-        ratio = np.where(
-            line.mass > setting.mass_floor - 0.5 * MASS_TOLERANCE, np.minimum(ratio, above[:, None]), ratio
-        )
+        ratio = np.minimum(ratio, above[:, None])
     if setting.normalize == "top-k":
         ratio = ratio / (plain_wlr(observation, scenario) if reference is None else reference)[:, None]
     # Between two points the ratio is monotone or convex: the most is at one of them.

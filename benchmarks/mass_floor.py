@@ -64,7 +64,7 @@ class Row:
     """Decisions below the floor that were tried."""
     before: int
     """States in which one of them had more reward than all above it, by the penalty alone."""
-    mass_gain: float
+    most_excess: float
     """The most that one of them won so."""
     now: int
     """States in which one of them has more reward than all above it, as the reward is."""
@@ -198,8 +198,8 @@ def measure(count: int, seed: int, penalty: float) -> list[Row]:
     for form in FORMS:
         before = np.concatenate([margin(one.penalised(form, penalty), one.below) for one in tried])
         now = np.concatenate([margin(one.reward(form, penalty), one.below) for one in tried])
-        mass_gain = float(max(before.max(), 0.0))
-        rows.append(Row(*form, count, below, int((before > 0.0).sum()), mass_gain, int((now > 0.0).sum())))
+        most_excess = float(max(before.max(), 0.0))
+        rows.append(Row(*form, count, below, int((before > 0.0).sum()), most_excess, int((now > 0.0).sum())))
     return rows
 
 
@@ -207,7 +207,7 @@ def main(options: Options) -> None:
     with harness.Report(options, COLUMNS) as report:
         for row in measure(options.states, options.seed, options.penalty):
             name = f"{row.ratio}, normalize {row.normalize}, {row.scale}"
-            counts = (f"{row.states:,}", f"{row.below:,}", f"{row.before:,}", f"{row.mass_gain:,.4g}", f"{row.now:,}")
+            counts = (f"{row.states:,}", f"{row.below:,}", f"{row.before:,}", f"{row.most_excess:,.4g}", f"{row.now:,}")
             report.add(asdict(row), [name, *counts])
 
 

@@ -122,7 +122,8 @@ def load_policy(folder: Path, name: str, transfer: bool = False) -> TrainedPolic
     tensors, data = load_folder(folder, STEM, MAX_BYTES)
     file = folder / f"{STEM}.json"
     algorithm = data.get("algorithm")
-    if not isinstance(algorithm, str) or algorithm not in (known := POLICIES["device"]):
+    known = POLICIES["device"]
+    if not isinstance(algorithm, str) or algorithm not in known:
         raise StorageError(f"{file}: algorithm is {algorithm!r:.60}, expected one of {', '.join(known)}")
     scenario = saved_scenario(data.get("scenario"), str(file), read_files=False)
     if difference := first_difference(data.get("encodings"), encodings(scenario), "encodings"):

@@ -51,7 +51,7 @@ class Hosting(nn.Module):
     def pool(self, experts: Tensor) -> Tensor:
         """Mean and maximum over each device's experts: (N, E, width) to (N, U, 2 * width)."""
         of_each = experts.index_select(1, self.get_buffer("members"))
-        largest = of_each.reshape(len(experts), self.devices, self.most, -1).amax(dim=2)
+        largest = of_each.reshape(-1, self.devices, self.most, of_each.shape[-1]).amax(dim=2)
         return torch.cat([self.get_buffer("average") @ experts, largest], dim=-1)
 
     def spread(self, devices: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ def test_breaking_the_floor_never_pays():
     assert min(row.below for row in rows) > 20_000
     # The decisions are the right ones: the penalty alone is broken by them.
     assert rows[0].before > 1000
-    assert rows[0].won > 100.0
+    assert rows[0].most_excess > 100.0
 
 
 def test_not_even_without_a_penalty():

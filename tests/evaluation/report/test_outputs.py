@@ -49,7 +49,7 @@ def test_summary_has_the_agreed_form(made: summary.Summary, tiny: Scenario) -> N
                 low, high = value[ends]
                 assert low <= value[middle] <= high
     bound = made["scenarios"]["tiny"]["bound"]
-    assert set(bound) == {"steps", "reward", "latency_at_floor_ms", "frontier", "states"}
+    assert set(bound) == {"steps", "reward", "reward_above_floor", "latency_at_floor_ms", "frontier", "states"}
     assert bound["steps"] == 8
     assert bound["states"] == "shared"
     assert set(bound["reward"]) == set(bound["latency_at_floor_ms"]) == {"mean", "ci95", "iqm", "iqm_ci95"}
