@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 from support.run_files import text
 
+from agents.plan.hyperparameters import told_section
 from agents.plan.plan import Plan
 from agents.training import seeds, side_by_side
 from wdmoe_env.console import progress
@@ -31,6 +32,7 @@ def test_a_seed_that_fails_is_named_and_the_others_go_on(
     assert seeds.start(make_plan(), [0, 1, 2], tmp_path / "set", console, jobs=1) == 1
     log = tmp_path / "set/logs/seed-1.log"
     assert text(console).splitlines() == [
+        told_section("ppo", make_plan().scenario),
         f"training 3 of 3 seeds in {tmp_path / 'set'}, at most 1 at once",
         "seed-0: 96 of 128 steps; finished; best validation reward 1.5000",
         f"seed-1: 96 of 128 steps; failed with status 3; the end of {log}:",
