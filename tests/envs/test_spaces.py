@@ -149,7 +149,7 @@ def test_with_one_expert_a_device_expert_prices_are_device_prices(split, host):
     scenario = toy(4, 4, 2, host=host, bandwidth=split)
     _, observation = start(scenario, 20)
     of_devices, of_experts = (action_codec(name, scenario) for name in ("price", "expert-price"))
-    action = np.random.default_rng(0).uniform(-1, 1, (20, *of_devices.space.shape)).astype(np.float32)
+    action = np.random.default_rng(0).uniform(-1, 1, (20, *(of_devices.space.shape or ()))).astype(np.float32)
     other = np.concatenate([action[:, :4][:, scenario.hosts], action[:, 4:]], axis=1)
     expected, found = of_devices.decode(action, observation), of_experts.decode(other, observation)
     np.testing.assert_array_equal(found.selection, expected.selection)
@@ -160,7 +160,7 @@ def test_with_one_expert_a_device_expert_prices_are_device_prices(split, host):
 def test_an_expert_price_closes_one_expert_of_a_device_alone(split):
     scenario = toy(3, 7, 2, tokens=40, reward={"mass_floor": 0.0}, bandwidth=split)
     _, observation = start(scenario, 5)
-    codec = action_codec("expert-price", scenario)
+    codec: Any = action_codec("expert-price", scenario)
     assert codec.num_prices == 7
     assert codec.space.shape == (7 if split == "optimal" else 10,)
     action = flat(codec, 5, -1.0)

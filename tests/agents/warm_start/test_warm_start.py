@@ -209,7 +209,7 @@ def test_expert_prices_that_are_imitated_open_what_was_opened(bandwidth: Any) ->
     closed = ~wanted.selection.any(axis=1)
     assert closed.any()
     assert (action[:, :9][closed] == 1.0).all()
-    of_devices = action_codec("price", scenario)
+    of_devices: Any = action_codec("price", scenario)
     prices = of_devices.encode(imitation.MARKUP * solution.price)
     device_action = np.concatenate([prices, action[:, 9:]], axis=1)
     by_devices = of_devices.decode(device_action, observation).selection
