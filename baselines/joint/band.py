@@ -16,22 +16,25 @@ NEVER = np.inf
 """Stands for a need that the whole band does not meet."""
 SHRUNK = 1.0 - 1e-10
 """Taken off a need for rounding."""
-STEPS, LONGEST, CLOSE = 60, 3.0, 1e-7
+STEPS, ROUGH, LONGEST, CLOSE = 60, 2, 3.0, 1e-7
 FULL = 1.0 + 1e-9
 SEARCH, PRECISION = 100, 1e-10
 
 
 @compiled
-def need(seconds: float, down: float, up: float, payload: float, outage: float, start: float) -> float:
+def need(
+    seconds: float, down: float, up: float, payload: float, outage: float, start: float, steps: int = STEPS
+) -> float:
     """Least share of the band with which a token is there and back in so many seconds; `NEVER` if there is none.
 
-    Each direction takes no more than the outage, so either of them may be given up if the other makes up for it.
+    Each direction takes no more than the outage, so either of them may be given up if the other makes up for it. With
+    `ROUGH` steps what is returned may fall short, the more so the farther it is from the `start`.
     """
     if seconds <= 0.0:
         return NEVER
     if seconds >= 2.0 * outage:
         return 0.0
-    least = _both(seconds, down, up, payload, start)
+    least = _both(seconds, down, up, payload, start, steps)
     if seconds > outage:
         one, other = _single(seconds - outage, down, payload), _single(seconds - outage, up, payload)
         least = min(least, one, other)
@@ -39,11 +42,11 @@ def need(seconds: float, down: float, up: float, payload: float, outage: float, 
 
 
 @compiled
-def _both(seconds: float, down: float, up: float, payload: float, start: float) -> float:
+def _both(seconds: float, down: float, up: float, payload: float, start: float, steps: int) -> float:
     if payload / np.log1p(down) + payload / np.log1p(up) > seconds:
         return NEVER
     share = start
-    for _ in range(STEPS):
+    for _ in range(steps):
         air, slope = airtime(share, down, up, payload)
         step = min(max(np.log(air / seconds) / slope, -LONGEST), LONGEST)
         share = min(share * np.exp(step), 1.0)
@@ -79,12 +82,14 @@ def airtime(share: float, down: float, up: float, payload: float) -> tuple[float
 
 
 @compiled
-def device_need(cell: Cell, device: int, tokens: float, used: float, latency: float, start: float) -> float:
+def device_need(
+    cell: Cell, device: int, tokens: float, used: float, latency: float, start: float, steps: int = STEPS
+) -> float:
     """Least share of the band with which a device with so many tokens and used experts is done within the latency."""
     if tokens <= 0:
         return 0.0
     seconds = (latency - cell.fixed_s[device] * used) / tokens - cell.token_s[device]
-    return need(seconds, cell.cn0[0, device], cell.cn0[1, device], cell.payload, cell.outage_s, start)
+    return need(seconds, cell.cn0[0, device], cell.cn0[1, device], cell.payload, cell.outage_s, start, steps)
 
 
 @compiled

@@ -22,6 +22,7 @@ FILES: Final = (
     "compiled.py",
     "facility.py",
     "plan.py",
+    "polishing.py",
     "token_moves.py",
     "whole.py",
 )

@@ -1,4 +1,4 @@
-"""The local search over whole experts, for the cells of a problem one by one."""
+"""The local search over whole experts and single tokens, for the cells of a problem one by one."""
 
 from __future__ import annotations
 
@@ -6,27 +6,78 @@ from typing import Final
 
 import numpy as np
 
-from baselines.joint.cell import cells_of
-from baselines.joint.plan import plan_of
+from baselines.joint.cell import Cell, cells_of
+from baselines.joint.compiled import compiled
+from baselines.joint.plan import (
+    ENOUGH,
+    Plan,
+    Search,
+    assign,
+    copied,
+    find_all_changes,
+    plan_of,
+    timed_value,
+    value_of,
+)
 from baselines.joint.problem import JointProblem
 from baselines.joint.rounding import Objective
-from baselines.joint.whole import polish
+from baselines.joint.token_moves import BETTER, fill, token_moves
+from baselines.joint.whole import exchanges, expert_moves, open_up, shut
 from wdmoe_env.arrays import BoolArray, FloatArray
 
-SWEEPS: Final = (2, 20)
-"""Least and most improvements of a cell."""
-PAIRS: Final = 16_000
-"""Pairs of token and expert that are looked at in all improvements of a cell, about."""
+WORK: Final = 2.5e6
+"""Work that is done for a cell: that of so many pairs of token and expert that are looked at."""
 KICKS, SMALL = 3, 256
 """How often a cell of up to so many pairs of token and expert is disturbed and improved again."""
+KICKED = 3
+"""Experts that are opened or shut at once to leave a plan that no move improves."""
 
 
 def polished(problem: JointProblem, chosen: BoolArray, least: FloatArray, objective: Objective) -> BoolArray:
     """Improve (N, E, J) selections that keep at least a (N,) gate mass; none becomes worse."""
-    found, pairs = np.empty_like(chosen), problem.weights[0].size
-    sweeps = int(np.clip(PAIRS // pairs, *SWEEPS))
+    found, kicks = np.empty_like(chosen), KICKS if problem.weights[0].size <= SMALL else 0
     for index, cell in enumerate(cells_of(problem)):
         plan = plan_of(cell, chosen[index].astype(np.int8))
-        polish(cell, plan, float(least[index]), objective == "wlr", sweeps, KICKS if pairs <= SMALL else 0)
+        search = Search(float(least[index]), objective == "wlr", np.zeros((len(cell.hosted), 3, 3)), np.array([WORK]))
+        polish(cell, plan, search, kicks)
         found[index] = plan.chosen
     return found
+
+
+@compiled
+def polish(cell: Cell, plan: Plan, search: Search, kicks: int) -> None:
+    """Improve a plan in place until no move does any more; then shut and open experts and try again."""
+    state = 1
+    if plan.sums[0] < search.least * ENOUGH:
+        find_all_changes(cell, plan, search)
+        fill(cell, plan, search)
+        timed_value(cell, plan, search)
+    _descend(cell, plan, search)
+    for _ in range(kicks):
+        other = copied(plan)
+        find_all_changes(cell, other, search)
+        for _ in range(KICKED):
+            state = (state * 75 + 74) % 65537  # a small generator: the same plans at every call
+            expert = state % len(cell.host)
+            if other.filled[expert] > 0:
+                shut(cell, other, expert, 3.0, search)
+            else:
+                open_up(cell, other, expert, 10.0, search)
+        if fill(cell, other, search):
+            timed_value(cell, other, search)
+            _descend(cell, other, search)
+            now = value_of(plan.sums[0], plan.sums[1], search)
+            if value_of(other.sums[0], other.sums[1], search) > now + abs(now) * BETTER:
+                assign(plan, other)
+
+
+@compiled
+def _descend(cell: Cell, plan: Plan, search: Search) -> None:
+    """Improve a plan until no move does, or all work is done."""
+    premiums, opening = np.array([1.0, 1.5, 3.0, 10.0]), cell.fixed_s.max() > 0.0
+    while search.left[0] > 0.0:
+        gained = opening and expert_moves(cell, plan, search, premiums[1:3])
+        while search.left[0] > 0.0 and token_moves(cell, plan, search, premiums):
+            gained = True
+        if not gained and not (opening and exchanges(cell, plan, search, 1.5)):
+            break
