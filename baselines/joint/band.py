@@ -47,7 +47,7 @@ def _both(seconds: float, down: float, up: float, payload: float, start: float, 
         return NEVER
     share = start
     for _ in range(steps):
-        air, slope = airtime(share, down, up, payload)
+        air, slope = airtime(share, down, up, payload, NEVER)
         step = min(max(np.log(air / seconds) / slope, -LONGEST), LONGEST)
         share = min(share * np.exp(step), 1.0)
         if abs(step) < CLOSE:
@@ -72,13 +72,18 @@ def _single(seconds: float, cn0: float, payload: float) -> float:
 
 
 @compiled
-def airtime(share: float, down: float, up: float, payload: float) -> tuple[float, float]:
-    """Seconds of a token there and back with a share of the band, and by how many percent they fall for one more."""
+def airtime(share: float, down: float, up: float, payload: float, outage: float) -> tuple[float, float]:
+    """Seconds of a token there and back with a share of the band, and by how many percent they fall for one more.
+
+    Each direction takes no more than the outage, and then does not fall.
+    """
     snr_down, snr_up = down / share, up / share
     log_down, log_up = np.log1p(snr_down), np.log1p(snr_up)
     there, back = payload / (share * log_down), payload / (share * log_up)
-    fall = there * (1.0 - snr_down / (1.0 + snr_down) / log_down) + back * (1.0 - snr_up / (1.0 + snr_up) / log_up)
-    return there + back, fall / (there + back)
+    fall_there = 1.0 - snr_down / (1.0 + snr_down) / log_down if there < outage else 0.0
+    fall_back = 1.0 - snr_up / (1.0 + snr_up) / log_up if back < outage else 0.0
+    there, back = min(there, outage), min(back, outage)
+    return there + back, (there * fall_there + back * fall_back) / (there + back)
 
 
 @compiled
@@ -107,8 +112,9 @@ def all_need(
         total += wanted
         if wanted > 0.0:
             share[device] = wanted
-            air, fall = airtime(wanted, cell.cn0[0, device], cell.cn0[1, device], cell.payload)
-            slope -= wanted / (tokens[device] * air * fall)
+            air, fall = airtime(wanted, cell.cn0[0, device], cell.cn0[1, device], cell.payload, cell.outage_s)
+            if fall > 0.0:
+                slope -= wanted / (tokens[device] * air * fall)
     return total, slope
 
 
@@ -126,7 +132,7 @@ def least_time(cell: Cell, tokens: FloatArray, used: FloatArray, share: FloatArr
             alone = cell.fixed_s[device] * used[device] + tokens[device] * (cell.token_s[device] + there + back)
             low = max(low, alone)
     latency = guess if guess > low else 1.5 * low
-    for _ in range(SEARCH):
+    for step in range(SEARCH):
         total, slope = all_need(cell, tokens, used, latency, share)
         if total <= 1.0:
             high = min(high, latency)
@@ -137,7 +143,7 @@ def least_time(cell: Cell, tokens: FloatArray, used: FloatArray, share: FloatArr
         target = latency - (total - 1.0) / slope if total != NEVER and slope < 0.0 else low
         if total != NEVER and slope < 0.0 and abs(target - latency) <= PRECISION * latency:
             return max(target, latency)
-        if not low < target < high:
+        if not low < target < high or (step % 4 == 3 and high != NEVER):  # there are kinks, where Newton may swing
             target = 2.0 * low if high == NEVER else 0.5 * (low + high)
         latency = target
     return high if high != NEVER else latency

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from baselines.joint.band import NEVER, ROUGH, STEPS, all_need, device_need, least_time
 from baselines.joint.cell import Cell
 from baselines.joint.compiled import compiled
-from wdmoe_env.arrays import FloatArray
+from wdmoe_env.arrays import BoolArray, FloatArray
 
 NONE = -1
 """Stands for no expert, and for no token."""
@@ -19,6 +19,7 @@ CANDIDATE = -1.0
 ENOUGH = 1.0 - 1e-9
 FAR = 1e6
 """Stands for the change of a need that cannot be met, in bands."""
+EDGE = 1e-6
 LOOK, TIMING = 40.0, 50.0
 """Work of finding a device's changes, and of timing a plan for each device: that of so many pairs looked at."""
 
@@ -48,12 +49,14 @@ class Search(NamedTuple):
         ratio: whether mass over latency is to be large; else latency is to be short.
         changes: (U, 3, 3) by how much a device's need changes with one token less to one more, and experts alike.
         left: (1,) work that may still be done, in pairs of token and expert that are looked at.
+        closed: (U,) devices that no token may enter.
     """
 
     least: float
     ratio: bool
     changes: FloatArray
     left: FloatArray
+    closed: BoolArray
 
 
 @compiled
@@ -82,7 +85,9 @@ def plan_of(cell: Cell, chosen: NDArray[np.int8]) -> Plan:
 def time_plan(cell: Cell, plan: Plan) -> None:
     """Find the exact latency of a plan, and what the band is worth."""
     plan.sums[1] = least_time(cell, plan.tokens, plan.used, plan.share, plan.sums[1])
-    slope = all_need(cell, plan.tokens, plan.used, plan.sums[1], plan.share)[1]
+    total, slope = all_need(cell, plan.tokens, plan.used, plan.sums[1], plan.share)
+    if total == NEVER:  # rounding, where one device takes the whole band
+        slope = all_need(cell, plan.tokens, plan.used, plan.sums[1] * (1.0 + EDGE), plan.share)[1]
     plan.sums[2] = -1.0 / slope if slope < 0.0 else 0.0
 
 
@@ -160,7 +165,7 @@ def find_changes(cell: Cell, plan: Plan, device: int, search: Search) -> None:
             return
         if now > 0.0:
             plan.share[device] = now
-    for more in range(-1, 2):
+    for more in range(-1, 0 if search.closed[device] else 2):
         for opened in range(min(more, 0), 2):
             if tokens + more < used + opened or used + opened < 0 or (tokens == 0 and more + opened != 2):
                 continue

@@ -22,30 +22,32 @@ from baselines.joint.plan import (
 from baselines.joint.problem import JointProblem
 from baselines.joint.rounding import Objective
 from baselines.joint.token_moves import BETTER, fill, token_moves
-from baselines.joint.whole import exchanges, expert_moves, open_up, shut
+from baselines.joint.whole import device_moves, exchanges, expert_moves, open_up, shut
 from wdmoe_env.arrays import BoolArray, FloatArray
 
 WORK: Final = 2.5e6
 """Work that is done for a cell: that of so many pairs of token and expert that are looked at."""
-KICKS, SMALL = 3, 256
-"""How often a cell of up to so many pairs of token and expert is disturbed and improved again."""
-KICKED = 3
-"""Experts that are opened or shut at once to leave a plan that no move improves."""
+KICKS, KICKED = 3, 3
+"""How often a plan is disturbed and improved again while there is work left, and how many experts that takes."""
+GREEDY = 2.0
+"""Times the mean share of the band that a device takes which it is worth a try to do without."""
 
 
 def polished(problem: JointProblem, chosen: BoolArray, least: FloatArray, objective: Objective) -> BoolArray:
     """Improve (N, E, J) selections that keep at least a (N,) gate mass; none becomes worse."""
-    found, kicks = np.empty_like(chosen), KICKS if problem.weights[0].size <= SMALL else 0
+    found = np.empty_like(chosen)
     for index, cell in enumerate(cells_of(problem)):
         plan = plan_of(cell, chosen[index].astype(np.int8))
-        search = Search(float(least[index]), objective == "wlr", np.zeros((len(cell.hosted), 3, 3)), np.array([WORK]))
-        polish(cell, plan, search, kicks)
+        devices = len(cell.hosted)
+        changes, closed = np.zeros((devices, 3, 3)), np.zeros(devices, dtype=np.bool_)
+        search = Search(float(least[index]), objective == "wlr", changes, np.array([WORK]), closed)
+        polish(cell, plan, search)
         found[index] = plan.chosen
     return found
 
 
 @compiled
-def polish(cell: Cell, plan: Plan, search: Search, kicks: int) -> None:
+def polish(cell: Cell, plan: Plan, search: Search) -> None:
     """Improve a plan in place until no move does any more; then shut and open experts and try again."""
     state = 1
     if plan.sums[0] < search.least * ENOUGH:
@@ -53,7 +55,9 @@ def polish(cell: Cell, plan: Plan, search: Search, kicks: int) -> None:
         fill(cell, plan, search)
         timed_value(cell, plan, search)
     _descend(cell, plan, search)
-    for _ in range(kicks):
+    for _ in range(KICKS):
+        if search.left[0] <= 0.0:
+            break
         other = copied(plan)
         find_all_changes(cell, other, search)
         for _ in range(KICKED):
@@ -76,8 +80,10 @@ def _descend(cell: Cell, plan: Plan, search: Search) -> None:
     """Improve a plan until no move does, or all work is done."""
     premiums, opening = np.array([1.0, 1.5, 3.0, 10.0]), cell.fixed_s.max() > 0.0
     while search.left[0] > 0.0:
-        gained = opening and expert_moves(cell, plan, search, premiums[1:3])
+        gained = device_moves(cell, plan, search, premiums[1:3], GREEDY)
+        gained = (opening and expert_moves(cell, plan, search, premiums[1:3])) or gained
         while search.left[0] > 0.0 and token_moves(cell, plan, search, premiums):
             gained = True
-        if not gained and not (opening and exchanges(cell, plan, search, 1.5)):
+        gained = gained or (opening and exchanges(cell, plan, search, 1.5))
+        if not gained and not device_moves(cell, plan, search, premiums[1:3], 0.0):
             break

@@ -18,6 +18,8 @@ FINE: Final = 0.25
 MOST_RUNGS: Final = 4000
 HALVINGS: Final = 7
 DEPTH: Final = 400
+MOST_NODES, NODE_PAIRS, LARGE = 400, 100_000, 2048
+"""Branches of a small cell; those of others, times their pairs of token and expert; pairs above which there are none."""
 ROUNDING: Final = 1e-9
 
 
@@ -33,7 +35,7 @@ def effort_of(problem: JointProblem, exact: bool) -> Effort:
     if exact:
         return Effort(1e-3, 100_000)
     pairs = problem.weights[0].size
-    return Effort(0.01, 400 if pairs <= 256 else 0)
+    return Effort(0.01, min(MOST_NODES, NODE_PAIRS // pairs) if pairs <= LARGE else 0)
 
 
 def most_ratio(

@@ -118,6 +118,39 @@ def expert_moves(cell: Cell, plan: Plan, search: Search, premiums: FloatArray) -
 
 
 @compiled
+def device_moves(cell: Cell, plan: Plan, search: Search, premiums: FloatArray, share: float) -> bool:
+    """Send all tokens away from a device, where that is better at once; tell whether the plan got better.
+
+    What the band is worth does not tell: a device far away takes nearly all of it, and gives nothing back for less.
+    Tried are the device that takes most of the band, and those that take `share` times the mean or more.
+    """
+    value, before, gained = value_of(plan.sums[0], plan.sums[1], search), copied(plan), False
+    taken = plan.share * (plan.tokens > 0)
+    many = int((taken > share * taken.sum() / (taken > 0.0).sum()).sum())
+    for device in np.argsort(-taken)[: max(many, 1)]:
+        if search.left[0] <= 0.0:
+            break
+        search.closed[device] = True
+        for premium in premiums:
+            find_all_changes(cell, plan, search)
+            for expert in range(len(cell.host)):
+                if cell.host[expert] == device and plan.filled[expert] > 0:
+                    shut(cell, plan, expert, premium, search)
+            after = -np.inf
+            if plan.tokens[device] == 0:
+                timed_value(cell, plan, search)
+                if value_of(max(plan.sums[0], search.least), plan.sums[1], search) > value and fill(cell, plan, search):
+                    after = timed_value(cell, plan, search)
+            if after > value + abs(value) * BETTER:
+                value, gained = after, True
+                assign(before, plan)
+                break
+            assign(plan, before)
+        search.closed[device] = False
+    return gained
+
+
+@compiled
 def exchanges(cell: Cell, plan: Plan, search: Search, premium: float) -> bool:
     """Move all tokens of an expert to one that is shut, if that is better; tell whether the plan got better."""
     best, worth = no_moves(KEPT), plan.sums[2] / plan.sums[1]

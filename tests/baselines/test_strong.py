@@ -1,5 +1,7 @@
 """The strong dual, its branches and the search over whole experts, against definitions and against exact optima."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.cells import observe, random_cells, scenario_of
@@ -11,13 +13,13 @@ from benchmarks.milp import most_wlr
 import baselines
 from baselines import bound
 from baselines.joint.band import fill_needs, least_time, need
-from baselines.joint.cell import cells_of
+from baselines.joint.cell import Cell, cells_of
 from baselines.joint.facility import OPEN, SHUT, Choice, Prices, dual_mass, no_limits
 from baselines.joint.polishing import polished
 from baselines.joint.problem import few_tokens, joint_problem, least_latency
 from wdmoe_env import Simulator
-from wdmoe_env.system import selection
-from wdmoe_env.system.latency import carrier_to_noise_density, communication_time
+from wdmoe_env.system import bandwidth, selection
+from wdmoe_env.system.latency import block_latency, carrier_to_noise_density, communication_time, device_time
 
 HOLDS = 1.0 + 1e-9
 HOSTS = {"one expert a device": [0, 1, 2, 3], "several experts a device": [0, 0, 1, 1, 1, 2]}
@@ -71,6 +73,27 @@ def test_least_time_is_that_of_the_exact_split(kind):
         used = compute.per_device((counts > 0).astype(np.float64))[index]
         found = least_time(cell, tokens, used, np.ones_like(tokens), 0.0)
         assert found == pytest.approx(expected[index], rel=1e-7)
+
+
+@pytest.mark.parametrize("outage_s", [10.0, 0.1, 0.01, 0.001])
+def test_least_time_is_that_of_the_exact_split_where_links_are_in_outage(outage_s):
+    rng, devices = np.random.default_rng(5), 6
+    radio = replace(scenario_of(rng, "linear", [0], 1, 1).radio_link, outage_s=outage_s)
+    cn0 = np.maximum(10.0 ** rng.uniform(4.0, 9.0, (2, 60, devices)), radio.outage_rate)
+    tokens = rng.integers(0, 6, (60, devices)) + (np.arange(devices) == 0.0)
+    split = bandwidth.split(tokens, 1e-3 * tokens, cn0, radio)
+    latency = block_latency(device_time(tokens, communication_time(split, cn0, radio), 1e-3 * tokens))
+    payload = radio.payload_nats / radio.bandwidth_hz
+    assert (communication_time(split, cn0, radio)[tokens > 0] >= outage_s).any()
+    for index in range(60):
+        cell = Cell(
+            np.zeros((devices, 1)), np.arange(devices), 1, 1.0, np.zeros(devices), np.full(devices, 1e-3),
+            np.ascontiguousarray(cn0[:, index]) / radio.bandwidth_hz, payload, outage_s,
+            np.ones(devices, np.int64), np.zeros((devices, 2), np.int64), 1,
+        )  # fmt: skip
+        used = (tokens[index] > 0).astype(np.float64)
+        found = least_time(cell, tokens[index].astype(np.float64), used, np.ones(devices), 0.0)
+        assert found == pytest.approx(latency[index], rel=1e-8)
 
 
 @pytest.mark.parametrize("host", HOSTS.values(), ids=HOSTS)

@@ -9,8 +9,8 @@ time falls strictly with its bandwidth and exceeds every bound as its bandwidth 
 
 Newton's method on these equations, in the logarithms of b, of communication time and of T minus the largest compute
 time, where all of them are nearly straight lines: that is why few iterations reach machine precision, also where
-computation dominates. Each step solves its one shared unknown in closed form; see docs/system-model.md. A link in
-outage is split as if its time were not capped at `outage_s`.
+computation dominates. Each step solves its one shared unknown in closed form; see docs/system-model.md. That knows
+nothing of `outage_s`, at which the time of a link is capped: cells where it is are split again, by `system.outage`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,23 @@ from __future__ import annotations
 import numpy as np
 
 from wdmoe_env.arrays import FloatArray
-from wdmoe_env.system.latency import Radio, block_latency, carrier_to_noise_density, communication_time, device_time
+from wdmoe_env.system import outage
+from wdmoe_env.system.latency import (
+    Radio,
+    block_latency,
+    carrier_to_noise_density,
+    communication_time,
+    device_time,
+    rate,
+)
 
 MAX_ITERATIONS = 60
 TOLERANCE = 3e-5  # of the last step: convergence is quadratic, so what is left after it is below 1e-9
 MAX_STEP = 4.0
 BLOCK = 3072
 """Devices, over all problems, that are solved at a time: so many that a core's cache holds all they need."""
+LONG = 0.5
+"""Part of `outage_s` below which no device communicates where no link is in outage, with room for an early end."""
 LEAST_SNR = 1e-6
 """SNR over the whole band below which more bandwidth no longer helps: weaker links are split as if they had it."""
 
@@ -59,19 +69,35 @@ def split(tokens: FloatArray, compute_time: FloatArray, cn0: FloatArray, radio: 
     sharing = used | ~used.any(axis=-1, keepdims=True)  # so that a cell without any tokens has an answer too
     computation = compute_time * used
     payload = np.where(used, tokens, 1.0) * radio.payload_nats
-    cn0 = np.maximum(cn0, LEAST_SNR * radio.bandwidth_hz)
+    strong = np.maximum(cn0, LEAST_SNR * radio.bandwidth_hz)
     weight, rows, bandwidth = sharing.astype(np.float64), max(BLOCK // tokens.shape[1], 1), np.empty_like(payload)
     for start in range(0, len(tokens), rows):
         part = slice(start, start + rows)
-        bandwidth[part] = _newton(weight[part], payload[part], computation[part], cn0[:, part], radio.bandwidth_hz)
+        bandwidth[part], longest = _newton(
+            weight[part], payload[part], computation[part], strong[:, part], radio.bandwidth_hz
+        )
+        if longest > LONG * radio.outage_s:
+            _split_in_outage(bandwidth[part], tokens[part], computation[part], cn0[:, part], radio)
     bandwidth *= used
     return bandwidth
 
 
+def _split_in_outage(
+    bandwidth: FloatArray, tokens: FloatArray, computation: FloatArray, cn0: FloatArray, radio: Radio
+) -> None:
+    """Split the cells again in which the time of a link is capped."""
+    capped = ((rate(bandwidth, cn0) < radio.outage_rate) & (tokens > 0)).any(axis=(0, 2))
+    if capped.any():
+        share = bandwidth[capped] * (tokens[capped] > 0)
+        bandwidth[capped] = outage.split(tokens[capped], computation[capped], cn0[:, capped], radio, share)
+
+
 def _newton(
     sharing: FloatArray, payload: FloatArray, computation: FloatArray, cn0: FloatArray, total: float
-) -> FloatArray:
+) -> tuple[FloatArray, float]:
     r"""Solve for the (N, U) split; devices that do not share the band (0 in `sharing`, else 1) keep any value.
+
+    Also returned are the most seconds that any device communicates, about.
 
     With :math:`s_u = c_{max} - c_u` (`compute_gap`) and :math:`h = T - c_{max}` (`budget`), one step in
     :math:`x_u = \ln b_u` and :math:`y = \ln h` is
@@ -103,7 +129,7 @@ def _newton(
             break
         budget = budget * np.exp(budget_step)
         seconds, elasticity = _time_and_elasticity(bandwidth, payload, cn0)
-    return bandwidth
+    return bandwidth, float((seconds * sharing).max())
 
 
 def _dot(left: FloatArray, right: FloatArray) -> FloatArray:
