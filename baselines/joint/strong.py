@@ -19,7 +19,7 @@ MOST_RUNGS: Final = 4000
 HALVINGS: Final = 7
 DEPTH: Final = 400
 MOST_NODES, NODE_PAIRS, LARGE = 400, 100_000, 2048
-"""Branches of a small cell; those of others, times their pairs of token and expert; pairs above which there are none."""
+"""Most branches of a cell; of a large one, times its pairs of token and expert; pairs above which none are made."""
 ROUNDING: Final = 1e-9
 
 
