@@ -177,7 +177,7 @@ def exchanges(cell: Cell, plan: Plan, search: Search, premium: float) -> bool:
             break
         for token in range(len(plan.places)):
             if before.chosen[best.leaves[place], token]:
-                apply(cell, plan, token, best.leaves[place], best.enters[place])
+                apply(cell, plan, token, int(best.leaves[place]), int(best.enters[place]))
         find_all_changes(cell, plan, search)
         if fill(cell, plan, search) and timed_value(cell, plan, search) > value + abs(value) * BETTER:
             return True
