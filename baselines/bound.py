@@ -20,11 +20,11 @@ from itertools import pairwise
 import numpy as np
 
 from baselines.joint.prices import find_prices, free_mass, proved_latency
-from baselines.joint.problem import JointProblem, few_tokens, joint_problem, least_fixed, least_latency
+from baselines.joint.problem import JointProblem, joint_problem, least_fixed, least_latency, whole_matters
 from baselines.joint.rounding import Objective, exact_latency
 from baselines.price import Price
 from wdmoe_env import allocation
-from wdmoe_env.arrays import FloatArray
+from wdmoe_env.arrays import FloatArray, IntArray
 from wdmoe_env.interface import Observation, plain_sums
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import metrics, selection
@@ -76,12 +76,15 @@ def latency_bound(
     fixed_s = least_fixed(problem, mass)
     prices = find_prices(problem, mass, mass, fixed_s, STEPS)
     proved = np.maximum(proved_latency(problem, fixed_s, prices, mass), least_latency(problem))
-    if not (exact or few_tokens(problem)):
+    rows = _hard(problem, exact)
+    if not len(rows):
         return proved
     from baselines.joint import strong  # compiles: only where it is needed
 
-    reached = _reached(observation, scenario, _checked(retained_mass), "latency")[1]
-    return strong.least_seconds(problem, reached, proved, mass, strong.effort_of(problem, exact))
+    cells, kept = observation.take(rows), np.broadcast_to(_checked(retained_mass), proved.shape)[rows]
+    reached, part = _reached(cells, scenario, kept, "latency")[1], joint_problem(cells, scenario)
+    proved[rows] = strong.least_seconds(part, reached, proved[rows], mass[rows], strong.effort_of(part, exact))
+    return proved
 
 
 def frontier(observation: Observation, scenario: Scenario, retained_mass: Sequence[float]) -> Frontier:
@@ -132,13 +135,21 @@ def wlr_bound(
     line = frontier(observation, scenario, np.unique([floor, *_above(floor)]).tolist()) if line is None else line
     problem = joint_problem(observation, scenario)
     known = np.where(line.mass >= floor - MASS_TOLERANCE, _ratios(problem, line), 0.0).max(axis=1)
-    if not (exact or few_tokens(problem)):
+    rows = _hard(problem, exact)
+    if not len(rows):
         return known
     from baselines.joint import strong  # compiles: only where it is needed
 
-    mass, latency = _reached(observation, scenario, floor, "wlr")
-    least = (floor - MASS_TOLERANCE) * problem.plain_mass
-    return strong.most_ratio(problem, mass / latency, known, least, strong.effort_of(problem, exact))
+    cells = observation.take(rows)
+    (mass, latency), part = _reached(cells, scenario, floor, "wlr"), joint_problem(cells, scenario)
+    least = (floor - MASS_TOLERANCE) * part.plain_mass
+    known[rows] = strong.most_ratio(part, mass / latency, known[rows], least, strong.effort_of(part, exact))
+    return known
+
+
+def _hard(problem: JointProblem, exact: bool) -> IntArray:
+    """Cells whose bound takes more than one price a device: all of them where an exact bound is asked for."""
+    return np.flatnonzero(whole_matters(problem) | exact)
 
 
 def _reached(
@@ -186,7 +197,7 @@ def reward_bound(
     kept = (line.mass >= lowest).all(axis=0)
     line = Frontier(line.mass[:, kept], line.latency[:, kept])
     ratio = _ratios(problem, line)
-    if few_tokens(problem):
+    if whole_matters(problem).any():
         above = wlr_bound(observation, scenario, line) if above is None else above
         ratio = np.minimum(ratio, above[:, None])
     if setting.normalize == "top-k":

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
+import numpy as np
+
 from baselines.joint.prices import find_prices
-from baselines.joint.problem import few_tokens, joint_problem
+from baselines.joint.problem import JointProblem, joint_problem, whole_matters
 from baselines.joint.rounding import Objective, improve, round_prices
 from baselines.policy import Baseline, check_choice, check_range, check_whole
 from wdmoe_env import allocation
@@ -94,8 +96,16 @@ class Price(Baseline):
         short = decided.mass < least * (1.0 - 1e-7)
         if short.any():  # plain routing always keeps enough
             chosen[short] = selection.by_expert(plain_routing(observation, self.scenario.model.top_k))[short]
-        if self.rounds and few_tokens(problem):
-            from baselines.joint.polishing import polished  # compiles: only where it is needed
-
-            chosen = polished(problem, chosen, least, self.objective)
+        if self.rounds:
+            self._polish(observation, problem, chosen, least)
         return price, chosen.swapaxes(1, 2)
+
+    def _polish(self, observation: Observation, problem: JointProblem, chosen: BoolArray, least: FloatArray) -> None:
+        """Improve the (N, E, J) selections in place where whole tokens and experts matter."""
+        rows = np.flatnonzero(whole_matters(problem))
+        if not len(rows):
+            return
+        from baselines.joint.polishing import polished  # compiles: only where it is needed
+
+        part = joint_problem(observation.take(rows), self.scenario, self.candidates)
+        chosen[rows] = polished(part, chosen[rows], least[rows], self.objective)

@@ -237,15 +237,10 @@ def _assign(to: Prices, source: Prices) -> None:
     to.opening[:], to.band[:] = source.opening, source.band
 
 
-def first_prices(cell: Cell) -> Prices:
-    """Prices to start from."""
-    devices = len(cell.hosted)
-    return Prices(
-        token=np.full(cell.weights.shape[1], 0.02),
-        place=np.full(devices, 0.02),
-        opening=np.full(devices, 0.05),
-        band=np.array([0.5 * cell.plain_mass]),
-    )
+def first_prices(tokens: int, devices: int, plain_mass: float) -> Prices:
+    """Prices to start from where nothing is known."""
+    place, opening, band = np.full(devices, 0.02), np.full(devices, 0.05), np.array([0.5 * plain_mass])
+    return Prices(np.full(tokens, 0.02), place, opening, band)
 
 
 def no_limits(cell: Cell) -> Limits:

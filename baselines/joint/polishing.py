@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
 from baselines.joint.cell import Cell, cells_of
@@ -19,14 +17,15 @@ from baselines.joint.plan import (
     timed_value,
     value_of,
 )
-from baselines.joint.problem import JointProblem
+from baselines.joint.problem import JointProblem, few_tokens
 from baselines.joint.rounding import Objective
 from baselines.joint.token_moves import BETTER, fill, token_moves
 from baselines.joint.whole import device_moves, exchanges, expert_moves, open_up, shut
 from wdmoe_env.arrays import BoolArray, FloatArray
 
-WORK: Final = 2.5e6
-"""Work that is done for a cell: that of so many pairs of token and expert that are looked at."""
+WORK, FAR_WORK = 2.5e6, 2.5e5
+"""Work that is done for a cell: that of so many pairs of token and expert that are looked at. The second: where all
+that is hard about it is a device out of reach."""
 KICKS, KICKED = 3, 3
 """How often a plan is disturbed and improved again while there is work left, and how many experts that takes."""
 GREEDY = 2.0
@@ -36,11 +35,12 @@ GREEDY = 2.0
 def polished(problem: JointProblem, chosen: BoolArray, least: FloatArray, objective: Objective) -> BoolArray:
     """Improve (N, E, J) selections that keep at least a (N,) gate mass; none becomes worse."""
     found = np.empty_like(chosen)
+    work = WORK if few_tokens(problem) else FAR_WORK
     for index, cell in enumerate(cells_of(problem)):
         plan = plan_of(cell, chosen[index].astype(np.int8))
         devices = len(cell.hosted)
         changes, closed = np.zeros((devices, 3, 3)), np.zeros(devices, dtype=np.bool_)
-        search = Search(float(least[index]), objective == "wlr", changes, np.array([WORK]), closed)
+        search = Search(float(least[index]), objective == "wlr", changes, np.array([work]), closed)
         polish(cell, plan, search)
         found[index] = plan.chosen
     return found

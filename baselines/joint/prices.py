@@ -153,7 +153,7 @@ def _point(
     fixed_s: FloatArray,
 ) -> _Point:
     rate = problem.links.token_rate(bandwidth)
-    price = np.minimum(scale[:, None] / (_share(fixed_s, latency) * rate.slope), HIGHEST)
+    price = np.minimum(scale[:, None] / (share_of_time(fixed_s, latency) * rate.slope), HIGHEST)
     return _Point(bandwidth, scale, latency, mass, rate, price)
 
 
@@ -171,7 +171,7 @@ def _linearised(
     needed = point.mass - demand.surplus
     proved = _break_even(point.price, point.bandwidth, point.rate, fixed_s, needed, problem.links.band)
     latency = np.clip(proved, 0.5 * point.latency, 2.0 * point.latency)
-    served = latency[:, None] * _share(fixed_s, latency) * point.rate.rate
+    served = latency[:, None] * share_of_time(fixed_s, latency) * point.rate.rate
     return _Linear(
         point=point,
         value=demand.surplus + _served_value(point, point.latency, fixed_s),
@@ -186,7 +186,7 @@ def _linearised(
 
 def _served_value(point: _Point, latency: FloatArray, fixed_s: FloatArray) -> FloatArray:
     """(N,) what the devices earn with all that they can serve within (N,) seconds."""
-    return latency * (point.price * _share(fixed_s, latency) * point.rate.rate).sum(axis=-1)
+    return latency * (point.price * share_of_time(fixed_s, latency) * point.rate.rate).sum(axis=-1)
 
 
 def _matrix(point: _Point, latency: FloatArray, response: FloatArray) -> FloatArray:
@@ -237,7 +237,7 @@ def _first_point(problem: JointProblem, mass: FloatArray, fixed_s: FloatArray) -
     surplus = exact_surplus(net_weights(problem, price, problem.weights.dtype.type), problem.top_k)
     proved = _break_even(price, bandwidth, rate, fixed_s, mass - surplus, band)
     latency = np.clip(proved, 0.7 * even, even)
-    scale = FIRST_PRICE / (1.0 / (_share(fixed_s, latency) * rate.slope)).mean(axis=-1)
+    scale = FIRST_PRICE / (1.0 / (share_of_time(fixed_s, latency) * rate.slope)).mean(axis=-1)
     return _point(problem, bandwidth, scale, latency, mass, fixed_s)
 
 
@@ -277,7 +277,7 @@ def _capacity_value(
     return (intercept * usable).sum(axis=-1) + best, (intercept * (usable > 0)).sum(axis=-1) + band_slope * (left > 0)
 
 
-def _share(fixed_s: FloatArray, latency: FloatArray) -> FloatArray:
+def share_of_time(fixed_s: FloatArray, latency: FloatArray) -> FloatArray:
     """Share (N, U) of the latency that is left for tokens."""
     return np.maximum(1.0 - fixed_s / latency[:, None], LEAST_SHARE)
 

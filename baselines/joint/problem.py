@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from baselines.joint.capacity import Links
-from wdmoe_env.arrays import FloatArray, GateArray
+from wdmoe_env.arrays import BoolArray, FloatArray, GateArray
 from wdmoe_env.interface import Observation, plain_routing
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import selection
@@ -20,6 +20,8 @@ BANNED = -4.0
 """Stands for the gate weight of an expert that a token may not use: below any weight less any price."""
 FEW = 16
 """Tokens of a device, at K experts a token, below which their being whole matters."""
+APART = 50.0
+"""Times longer that a token takes on one device than on another which make the first as good as out of reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,18 @@ def few_tokens(problem: JointProblem) -> bool:
     """
     tokens, devices = problem.weights.shape[2] * problem.top_k, problem.fixed_s.shape[1]
     return tokens < FEW * devices or (problem.compute.has_fixed and not problem.compute.one_to_one)
+
+
+def whole_matters(problem: JointProblem) -> BoolArray:
+    """Cells (N,) in which whole tokens and whole experts matter: few tokens, or a device (almost) out of reach.
+
+    The least that such a device must take of the tokens to keep the mass is one, two or three of them, and each of them
+    takes as long as all of the others together.
+    """
+    if few_tokens(problem):
+        return np.ones(len(problem.plain_mass), dtype=np.bool_)
+    rate = problem.links.token_rate(np.full_like(problem.fixed_s, problem.links.band)).rate
+    return np.asarray(rate.max(axis=-1) > APART * rate.min(axis=-1))
 
 
 def least_fixed(problem: JointProblem, mass: FloatArray) -> FloatArray:

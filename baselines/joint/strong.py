@@ -9,8 +9,9 @@ import numpy as np
 
 from baselines.joint.branch import Ladder, Stack, shut_all
 from baselines.joint.cell import Cell, cells_of
-from baselines.joint.facility import Prices, first_prices, no_limits
-from baselines.joint.problem import JointProblem, least_latency
+from baselines.joint.facility import Prices, no_limits
+from baselines.joint.problem import JointProblem, few_tokens, least_latency
+from baselines.joint.start import starts
 from wdmoe_env.arrays import FloatArray
 
 FINE: Final = 0.25
@@ -35,7 +36,7 @@ def effort_of(problem: JointProblem, exact: bool) -> Effort:
     if exact:
         return Effort(1e-3, 100_000)
     pairs = problem.weights[0].size
-    return Effort(0.01, min(MOST_NODES, NODE_PAIRS // pairs) if pairs <= LARGE else 0)
+    return Effort(0.01, min(MOST_NODES, NODE_PAIRS // pairs) if pairs <= LARGE and few_tokens(problem) else 0)
 
 
 def most_ratio(
@@ -51,9 +52,10 @@ def most_ratio(
         effort: how far to go.
     """
     fastest, found = least_latency(problem), known.copy()
-    for index, cell in enumerate(cells_of(problem)):
+    start = starts(problem, least, problem.plain_mass)
+    for index, (cell, prices) in enumerate(zip(cells_of(problem), start, strict=True)):
         ladder = _ladder(cell, cell.plain_mass / reached[index], fastest[index] * (1.0 - ROUNDING), FINE * effort.close)
-        prove = _prover(cell, ladder)
+        prove = _prover(cell, ladder, prices)
 
         def beyond(ratio: float, nodes: int, prove: _Prover = prove, floor: float = float(least[index])) -> bool:
             return prove(ratio, floor, nodes)
@@ -67,10 +69,12 @@ def least_seconds(
 ) -> FloatArray:
     """Least seconds (N,) of decisions that keep at least a (N,) gate mass; arguments as for `most_ratio`."""
     found = known.copy()
-    for index, cell in enumerate(cells_of(problem)):
+    for index, (cell, prices) in enumerate(zip(cells_of(problem), starts(problem, mass, mass), strict=True)):
 
-        def beyond(rate: float, nodes: int, cell: Cell = cell, floor: float = float(mass[index])) -> bool:
-            return _prover(cell, _ladder(cell, 1.0 / rate, 1.0 / rate, 1.0))(0.0, floor, nodes)
+        def beyond(
+            rate: float, nodes: int, cell: Cell = cell, prices: Prices = prices, floor: float = float(mass[index])
+        ) -> bool:
+            return _prover(cell, _ladder(cell, 1.0 / rate, 1.0 / rate, 1.0), prices)(0.0, floor, nodes)
 
         found[index] = 1.0 / _closest(beyond, 1.0 / reached[index], 1.0 / max(known[index], 1e-300), effort)
     return np.maximum(found * (1.0 - ROUNDING), known)
@@ -103,9 +107,9 @@ def _ladder(cell: Cell, first: float, last: float, apart: float) -> Ladder:
     return Ladder(rungs, np.empty((count, cell.entries)), np.zeros(count, dtype=np.bool_))
 
 
-def _prover(cell: Cell, ladder: Ladder) -> _Prover:
+def _prover(cell: Cell, ladder: Ladder, prices: Prices) -> _Prover:
     """A function that tries to prove that a ratio is out of reach above a mass, with so many branches."""
-    prices, found = first_prices(cell), np.zeros(cell.weights.shape)
+    found = np.zeros(cell.weights.shape)
 
     def prove(ratio: float, least: float, nodes: int) -> bool:
         # A search without branches leaves its prices to the next one.

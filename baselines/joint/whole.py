@@ -175,9 +175,9 @@ def exchanges(cell: Cell, plan: Plan, search: Search, premium: float) -> bool:
     for place in range(KEPT):
         if best.key[place] == -np.inf:
             break
-        for token in range(len(plan.places)):
-            if before.chosen[best.leaves[place], token]:
-                apply(cell, plan, token, int(best.leaves[place]), int(best.enters[place]))
+        for each in range(len(plan.places)):
+            if before.chosen[best.leaves[place], each]:
+                apply(cell, plan, each, int(best.leaves[place]), int(best.enters[place]))
         find_all_changes(cell, plan, search)
         if fill(cell, plan, search) and timed_value(cell, plan, search) > value + abs(value) * BETTER:
             return True
