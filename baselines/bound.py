@@ -19,8 +19,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from baselines.joint.prices import find_prices, free_mass, proved_latency
+from baselines.joint.prices import find_prices
 from baselines.joint.problem import JointProblem, joint_problem, least_fixed, least_latency, whole_matters
+from baselines.joint.proof import free_mass, proved_latency
 from baselines.joint.rounding import Objective, exact_latency
 from baselines.price import Price
 from wdmoe_env import allocation

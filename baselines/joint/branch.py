@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from baselines.joint.ascent import ascend
 from baselines.joint.band import fill_needs, least_time
 from baselines.joint.cell import Cell
 from baselines.joint.compiled import compiled
-from baselines.joint.facility import FREE, OPEN, SHUT, Choice, Limits, Prices, ascend
+from baselines.joint.facility import FREE, OPEN, SHUT, Choice, Limits, Prices
 from wdmoe_env.arrays import BoolArray, FloatArray
 
 FIRST, LATER = 300, 100

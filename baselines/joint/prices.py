@@ -1,13 +1,6 @@
-"""Prices of the devices' time that prove how fast a layer can be: the dual of the joint problem, for N cells at once.
+"""The search for the prices that prove most (`baselines.joint.proof`), for N cells at once.
 
-Within a latency T, device u serves `n_u <= (T - fixed_u) c_u(b_u)` tokens, none if T < fixed_u. So for any prices >= 0
-the gate mass that any selection and any split can keep within T is at most
-
-    surplus(price) + max over splits b of the sum of price_u (T - fixed_u) c_u(b_u),
-
-and a T at which this is below the wanted mass is proved to be out of reach. Proof and derivation: docs/optimum.md.
-
-The search moves over points (split b, scale): `price_u = scale / (share_u c_u'(b_u))` with `share_u = 1 - fixed_u / T`.
+It moves over points (split b, scale): `price_u = scale / (share_u c_u'(b_u))` with `share_u = 1 - fixed_u / T`.
 At these prices b is the maximising split, so that nothing has to be solved to know the bound. Newton's method brings
 the smoothed demand of the tokens to what the devices can serve, while the temperature of the smoothing falls; steps
 that do not lower the bound on the mass are taken back and damped.
@@ -23,61 +16,23 @@ import numpy as np
 from baselines.joint.capacity import TokenRate
 from baselines.joint.demand import exact_surplus, response, smooth_demand
 from baselines.joint.problem import JointProblem, net_weights
+from baselines.joint.proof import Prices, break_even, share_of_time
 from wdmoe_env.arrays import BoolArray, FloatArray, GateArray
 
 HIGHEST = 100.0
 """Highest price. Above 1 only differences count, and may be large: a token uses one expert whatever it costs."""
 FIRST_PRICE = 0.1
 """Mean price at which the search starts."""
-LEAST_SHARE, LEAST_BAND = 1e-3, 1e-12
+LEAST_BAND = 1e-12
 SMOOTH, SHARP = 0.03, 5e-4
 """Temperatures of the smoothed demand, first and last, in gate weight."""
-MAX_PRICE_STEP, MAX_SPLIT_STEP, MAX_KINKS = 1.0, 1.5, 80
-"""Longest steps, of the logarithms of price and bandwidth; and iterations over a piecewise linear function."""
+MAX_PRICE_STEP, MAX_SPLIT_STEP = 1.0, 1.5
+"""Longest steps, of the logarithms of price and bandwidth."""
 LEAST_DAMPING, DAMPED, MORE, LESS = 1e-6, 0.3, 30.0, 0.1
 """Damping at first and after a step is taken back; its growth with every further one, its fall with a good one."""
 TOLERATED = 1e-6
 """Rise of the bound on the mass, relative to plain routing's, that is taken for rounding."""
 RIDGE = 1e-9
-ROUNDING = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """Prices, and the split of the band that goes with them.
-
-    Attributes:
-        price: (N, U) gate weight for a token on each device, not negative.
-        bandwidth: (N, U) Hz, all above 0.
-        latency: (N,) seconds at which the search ended: close to, but not proved to be below the optimum.
-    """
-
-    price: FloatArray
-    bandwidth: FloatArray
-    latency: FloatArray
-
-
-def proved_latency(problem: JointProblem, fixed_s: FloatArray, prices: Prices, mass: FloatArray) -> FloatArray:
-    """Seconds (N,) that every selection of at least that gate mass takes, whatever the split of the band.
-
-    Valid for any prices: the better they are, the more is proved.
-
-    Args:
-        problem: the cells.
-        fixed_s: (N, U) seconds that a device with tokens computes at least, besides its time for each token.
-        prices: any.
-        mass: (N,) gate mass that must be kept.
-    """
-    rate, band = problem.links.token_rate(prices.bandwidth), problem.links.band
-    needed = mass - free_mass(problem, prices)
-    latency = _break_even(prices.price, prices.bandwidth, rate, fixed_s, needed, band) * (1.0 - ROUNDING)
-    capacity_value, _ = _capacity_value(prices.price, prices.bandwidth, rate, fixed_s, latency, band)
-    return np.where((capacity_value <= needed) & (latency > 0.0), latency, 0.0)
-
-
-def free_mass(problem: JointProblem, prices: Prices) -> FloatArray:
-    """The tokens' surplus at the prices: (N,) gate mass up to which they prove nothing."""
-    return exact_surplus(net_weights(problem, prices.price), problem.top_k)
 
 
 def find_prices(problem: JointProblem, least: FloatArray, most: FloatArray, fixed_s: FloatArray, steps: int) -> Prices:
@@ -169,7 +124,7 @@ def _linearised(
     demand = smooth_demand(net_weights(problem, point.price, temperature.dtype.type), problem.top_k, temperature)
     tokens = problem.compute.per_device(demand.shares.sum(axis=2, dtype=np.float64))
     needed = point.mass - demand.surplus
-    proved = _break_even(point.price, point.bandwidth, point.rate, fixed_s, needed, problem.links.band)
+    proved = break_even(point.price, point.bandwidth, point.rate, fixed_s, needed, problem.links.band)
     latency = np.clip(proved, 0.5 * point.latency, 2.0 * point.latency)
     served = latency[:, None] * share_of_time(fixed_s, latency) * point.rate.rate
     return _Linear(
@@ -235,51 +190,10 @@ def _first_point(problem: JointProblem, mass: FloatArray, fixed_s: FloatArray) -
     price = (1.0 / rate.slope) * (FIRST_PRICE / (1.0 / rate.slope).mean(axis=-1, keepdims=True))
     even = (tokens * problem.top_k / fixed_s.shape[1] / rate.rate + fixed_s).max(axis=-1)
     surplus = exact_surplus(net_weights(problem, price, problem.weights.dtype.type), problem.top_k)
-    proved = _break_even(price, bandwidth, rate, fixed_s, mass - surplus, band)
+    proved = break_even(price, bandwidth, rate, fixed_s, mass - surplus, band)
     latency = np.clip(proved, 0.7 * even, even)
     scale = FIRST_PRICE / (1.0 / (share_of_time(fixed_s, latency) * rate.slope)).mean(axis=-1)
     return _point(problem, bandwidth, scale, latency, mass, fixed_s)
-
-
-def _break_even(
-    price: FloatArray, bandwidth: FloatArray, rate: TokenRate, fixed_s: FloatArray, needed: FloatArray, band: float
-) -> FloatArray:
-    """The latency (N,) within which the devices can earn just what is needed; not above 0 if that is nothing."""
-    if not fixed_s.any():
-        _, slope = _capacity_value(price, bandwidth, rate, fixed_s, np.ones_like(needed), band)
-        return needed / slope
-    latency = fixed_s.max(axis=-1) + 1e-3
-    for _ in range(MAX_KINKS):  # Newton's method on a convex, piecewise linear function
-        capacity_value, slope = _capacity_value(price, bandwidth, rate, fixed_s, latency, band)
-        before, latency = (
-            latency,
-            np.where(slope > 0, latency - (capacity_value - needed) / np.maximum(slope, 1e-300), 0.0),
-        )
-        if (np.abs(latency - before) <= 1e-14 * np.abs(before)).all():
-            break
-    return latency
-
-
-def _capacity_value(
-    price: FloatArray, bandwidth: FloatArray, rate: TokenRate, fixed_s: FloatArray, latency: FloatArray, band: float
-) -> tuple[FloatArray, FloatArray]:
-    """No less than what devices earn within (N,) seconds under any split, and its derivative by them: (N,) each.
-
-    By concavity `c(b') <= c(b) + c'(b) (b' - b)`, so no split earns more than the sum of `a_u (c_u - c_u' b_u)` and
-    the largest `a_u c_u' B`, with `a_u = price_u (T - fixed_u)`.
-    """
-    usable = np.maximum(latency[:, None] - fixed_s, 0.0)
-    intercept, band_value = price * (rate.rate - rate.slope * bandwidth), price * rate.slope * band
-    first = (band_value * usable).argmax(axis=-1)[:, None]
-    best, band_slope, left = (
-        np.take_along_axis(values, first, axis=-1)[:, 0] for values in (band_value * usable, band_value, usable)
-    )
-    return (intercept * usable).sum(axis=-1) + best, (intercept * (usable > 0)).sum(axis=-1) + band_slope * (left > 0)
-
-
-def share_of_time(fixed_s: FloatArray, latency: FloatArray) -> FloatArray:
-    """Share (N, U) of the latency that is left for tokens."""
-    return np.maximum(1.0 - fixed_s / latency[:, None], LEAST_SHARE)
 
 
 def _diagonal(matrix: FloatArray) -> FloatArray:

@@ -8,8 +8,9 @@ from typing import Final
 import numpy as np
 
 from baselines.joint.facility import Prices, first_prices
-from baselines.joint.prices import find_prices, share_of_time
+from baselines.joint.prices import find_prices
 from baselines.joint.problem import JointProblem, least_fixed, net_weights
+from baselines.joint.proof import share_of_time
 from wdmoe_env.arrays import FloatArray, GateArray
 
 STEPS: Final = 24
