@@ -63,6 +63,8 @@ class Scenario(Settings):
     """How a `price` action splits the band: by logits, exactly for the known gains, or by logits that correct that."""
     prices: Literal["device", "expert"] = "device"
     """What trained policies price: devices (`price` actions), or each expert (`expert-price`, of `expert` features)."""
+    price_max: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """Highest price that an action can mean, in units of gate weight. At 1 no token uses what it need not use."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:

@@ -35,8 +35,8 @@ INPUTS: Final = {
     "layer": "(N,) int64: index of the MoE layer that is decided, from 0",
 }
 PRICE: Final = {
-    "device": "(N, U) float32: price of each device in units of gate weight, 0 to 0.5",
-    "expert": "(N, E) float32: price of each expert in units of gate weight, 0 to 0.5",
+    "device": "(N, U) float32: price of each device in units of gate weight, 0 to {highest:g}",
+    "expert": "(N, E) float32: price of each expert in units of gate weight, 0 to {highest:g}",
 }
 """What the first output holds, by a scenario's `prices`."""
 OUTPUTS: Final = {
@@ -111,7 +111,7 @@ def _restore_unused(graph: onnx.GraphProto, names: list[str]) -> None:
 
 def _metadata(name: str, scenario: Scenario, outputs: list[str]) -> dict[str, str]:
     """What the file tells of itself; everything but `policy` and `decision` is JSON."""
-    meaning = {**OUTPUTS, "price": PRICE[scenario.prices]}
+    meaning = {**OUTPUTS, "price": PRICE[scenario.prices].format(highest=scenario.price_max)}
     return {
         "policy": name,
         "scenario": scenario.model_dump_json(),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from agents.plan.prices import ENCODINGS
 from wdmoe_env.envs.actions import price_kinds
 from wdmoe_env.files.safe import StorageError
 from wdmoe_env.scenario import Scenario, load_scenario, scenario_from
+
+LEARNED: Final = ("bandwidth", "prices", "price_max")
+"""Settings that say what a policy's actions mean: it keeps those that it was trained with."""
 
 
 def saved_scenario(data: Any, origin: str, read_files: bool = True) -> Scenario:
@@ -34,8 +37,12 @@ def encodings(scenario: Scenario) -> dict[str, Any]:
 
 
 def scenario_difference(trained: Scenario, other: Scenario) -> str | None:
-    """The first setting in which two scenarios differ, in words; names and how actions are encoded do not count."""
-    ignored = {"name", "description", "based_on", "bandwidth", "prices"}
+    """The first setting in which two scenarios differ, in words.
+
+    Names, how actions are encoded, and the scale of the reward, which no policy sees, do not count.
+    """
+    ignored: dict[str, Any] = dict.fromkeys(("name", "description", "based_on", *LEARNED), True)
+    ignored["reward"] = {"scale"}
     return first_difference(trained.model_dump(exclude=ignored), other.model_dump(exclude=ignored), "")
 
 

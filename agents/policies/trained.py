@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 
-from agents.plan.compatibility import encodings, first_difference, saved_scenario, scenario_difference
+from agents.plan.compatibility import LEARNED, encodings, first_difference, saved_scenario, scenario_difference
 from agents.plan.hyperparameters import WIDTHS, Algorithm
 from agents.plan.prices import price_action, priced_observation
 from agents.sb3.actor import actor_of
@@ -63,7 +63,7 @@ class TrainedPolicy:
                 f"policy {self.name!r} was trained in scenario {self.scenario.name!r}, not in this one: {difference}; "
                 "with transfer it runs all the same"
             )
-        learned = {"bandwidth": self.scenario.bandwidth, "prices": self.scenario.prices}
+        learned = {name: getattr(self.scenario, name) for name in LEARNED}
         scenario = scenario.model_copy(update=learned)
         if self._ready is None or self._ready[0] != scenario:
             self._ready = scenario, price_action(scenario), priced_observation(scenario)

@@ -20,7 +20,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from agents.plan.plan import Plan
-from agents.plan.prices import priced_observation
+from agents.plan.prices import price_action, priced_observation
 from agents.warm_start import split_ascent
 from agents.warm_start.fitting import fit_actor
 from baselines.price import Price, Solution
@@ -28,7 +28,7 @@ from wdmoe_env.allocation import allocate_for
 from wdmoe_env.arrays import BoolArray, FloatArray
 from wdmoe_env.console.progress import ProgressBar
 from wdmoe_env.console.stop import Stop
-from wdmoe_env.envs.codecs import LOGIT_SCALE, PRICE_MAX, PriceAction
+from wdmoe_env.envs.codecs import LOGIT_SCALE
 from wdmoe_env.interface import Observation, plain_routing
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.simulator.simulator import Simulator
@@ -184,7 +184,7 @@ def _target(solution: Solution, observation: Observation, scenario: Scenario) ->
         price, matters = _expert_price(price, observation, decision.selection, scenario), tokens > 0
     else:
         matters = compute.per_device(tokens) > 0
-    action = PriceAction.encode(price).astype(np.float64)
+    action = price_action(scenario).encode(price).astype(np.float64)
     if scenario.bandwidth == "optimal":
         return action, matters
     residual, used = scenario.bandwidth == "residual", decision.bandwidth > 0.0
@@ -202,4 +202,4 @@ def _expert_price(price: FloatArray, observation: Observation, chosen: BoolArray
     """
     least = np.where(chosen, observation.gate_weights, np.inf).min(axis=1)
     kept = np.minimum(scenario.compute_model.per_expert(price), BELOW * least)
-    return np.where(np.isinf(least), PRICE_MAX, kept)
+    return np.where(np.isinf(least), scenario.price_max, kept)

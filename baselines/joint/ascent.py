@@ -1,4 +1,4 @@
-"""The search for prices of the strong dual (`baselines.joint.facility`): a subgradient method that need not be right."""
+"""The search for prices of the strong dual (`baselines.joint.facility`): a subgradient method, not trusted."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Encodings of actions: what they mean, that any action is a valid decision, what is refused."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,20 @@ def test_optimal_bandwidth_is_the_exact_allocation_for_what_is_known(name):
     tokens = scenario.compute_model.per_device(per_expert)
     split, _ = bandwidth.allocate(tokens, busy, observation.gain_dl, observation.gain_ul, scenario.radio_link)
     np.testing.assert_allclose(decision.bandwidth, split, rtol=1e-12)
+
+
+@pytest.mark.parametrize("highest", [0.5, 1.0])
+def test_the_highest_price_is_the_scenarios(highest):
+    scenario = toy(2, 2, 1, tokens=2, price_max=highest, reward={"mass_floor": 0.0})
+    _, observation = start(scenario, 1)
+    weights = np.array([[[0.9, 0.1], [0.3, 0.7]]], dtype=np.float32)
+    observation = replace(observation, gate_weights=weights, routed=None, plain=None)
+    codec: Any = action_codec("price", scenario)
+    prices = np.array([[highest, 0.15]])
+    np.testing.assert_allclose(codec.meaning(codec.encode(prices))[0], prices, rtol=1e-6)
+    decision = codec.decode(codec.encode(prices), observation)
+    # At 0.5 the first token still gains on the first device, at 1 no token does.
+    assert decision.selection[0, :, 0].tolist() == [highest == 0.5, False]
 
 
 def test_learned_bandwidth_follows_the_logits_and_leaves_out_idle_devices():

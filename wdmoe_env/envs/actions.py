@@ -16,8 +16,6 @@ from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import selection
 from wdmoe_env.system.floor import keep_floor
 
-PRICE_MAX = 0.5
-"""At this price every expert but a token's best goes: only one weight of a softmax can exceed one half."""
 LOGIT_SCALE = 3.0
 """A learned bandwidth logit of 1 outweighs one of -1 by exp(6) = 400; a residual one, which is not scaled, by 7."""
 TOLERANCE = 1e-6
@@ -81,17 +79,18 @@ class PriceAction:
     """Flat Box [-1, 1]: a price for each device, then a bandwidth logit for each unless the scenario allocates exactly.
 
     Tokens use those at most K experts of largest `weight - price` that are worth the price of the device that hosts
-    them, or else the best one (`selection.by_price`). The price is `0.5 * ((a + 1) / 2) ** 2`, finer where prices are
-    low. Where this keeps less gate mass than the scenario's floor, tokens go back to plain routing until it is kept
-    (`floor.keep_floor`), so that no price action breaks the floor.
+    them, or else the best one (`selection.by_price`). The price is `price_max * ((a + 1) / 2) ** 2`, finer
+    where prices are low. Where this keeps less gate mass than the scenario's floor, tokens go back to plain routing
+    until it is kept (`floor.keep_floor`), so that no price action breaks the floor.
 
     Attributes:
         num_prices: how many prices an action begins with: U.
+        price_max: the highest price, the scenario's.
     """
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario, self._k, self._compute = scenario, scenario.model.top_k, scenario.compute_model
-        self.num_prices = self._count(scenario)
+        self.num_prices, self.price_max = self._count(scenario), scenario.price_max
         logits = (price_kinds(scenario.bandwidth) - 1) * scenario.num_devices
         self.space = spaces.Box(-1.0, 1.0, (self.num_prices + logits,), np.float32)
 
@@ -105,7 +104,7 @@ class PriceAction:
         Arrays or tensors. There are no logits, (N, 0), where the scenario allocates exactly.
         """
         scale = LOGIT_SCALE if self._scenario.bandwidth == "learned" else 1.0
-        return PRICE_MAX * (0.5 * (action[:, : self.num_prices] + 1.0)) ** 2, scale * action[:, self.num_prices :]
+        return self.price_max * (0.5 * (action[:, : self.num_prices] + 1.0)) ** 2, scale * action[:, self.num_prices :]
 
     def decide(self, price: FloatArray, logit: FloatArray, observation: Observation) -> Decision:
         """The decision that prices and logits bring, see `meaning`."""
@@ -136,10 +135,9 @@ class PriceAction:
         exact = allocate_for(chosen, observation, self._scenario)
         return exact if way == "optimal" else split_by_logits(logits, exact, band)
 
-    @staticmethod
-    def encode(price: FloatArray) -> NDArray[np.float32]:
-        """The values that mean prices, the first ones of an action; prices above 0.5 become 1, its highest."""
-        return (2.0 * np.sqrt(np.clip(price, 0.0, PRICE_MAX) / PRICE_MAX) - 1.0).astype(np.float32)
+    def encode(self, price: FloatArray) -> NDArray[np.float32]:
+        """The values that mean prices, the first ones of an action; prices above the highest become 1."""
+        return (2.0 * np.sqrt(np.clip(price, 0.0, self.price_max) / self.price_max) - 1.0).astype(np.float32)
 
 
 class ExpertPriceAction(PriceAction):

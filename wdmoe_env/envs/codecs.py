@@ -9,7 +9,6 @@ from gymnasium import spaces
 
 from wdmoe_env.envs.actions import (
     LOGIT_SCALE,
-    PRICE_MAX,
     ExpertPriceAction,
     NativeAction,
     PriceAction,
@@ -25,7 +24,6 @@ __all__ = [
     "ACTIONS",
     "LOGIT_SCALE",
     "OBSERVATIONS",
-    "PRICE_MAX",
     "ActionCodec",
     "ActionEncoding",
     "DeviceObservation",

@@ -236,6 +236,19 @@ def test_the_band_is_split_as_it_was_learned(saved: tuple[Path, Any], tiny: Scen
 
 
 @pytest.mark.slow
+def test_prices_mean_what_they_meant_in_training_and_the_rewards_scale_does_not_count(
+    saved: Any, tiny: Scenario
+) -> None:
+    policy, observation = agents.load(saved[0]), Simulator(tiny, 2).reset(0)
+    policy.reset(tiny, 2)
+    expected = policy.decide(observation)
+    policy.reset(load_scenario(tiny, price_max=1.0, reward={"scale": "log"}), 2)
+    np.testing.assert_array_equal(policy.decide(observation).selection, expected.selection)
+    with pytest.raises(ValueError, match=r"reward\.mass_floor was 0\.95, and is 0\.5 here"):
+        policy.reset(load_scenario(tiny, reward={"mass_floor": 0.5}), 2)
+
+
+@pytest.mark.slow
 def test_reset_comes_first(saved: tuple[Path, Any], tiny: Scenario) -> None:
     with pytest.raises(RuntimeError, match=r"call reset\(\) before"):
         agents.load(saved[0]).decide(Simulator(tiny).reset(0))
