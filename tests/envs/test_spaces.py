@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector.utils import batch_space
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -237,6 +238,13 @@ BAD = {
     "too small": (lambda a: a - 1.01, r"expected numbers from -1 to 1"),
     "text": (lambda a: a.astype(str), "action has dtype <U"),
     "nothing": (lambda a: None, "action has dtype object"),
+    "a mask": (lambda a: np.ma.masked_array(a, a == 0.0), "action is a masked array"),
+    "lists of different lengths": (lambda a: [[0.0], [0.0, 1.0]], "action is a builtins.list that NumPy does not read"),
+    "a tensor with a gradient": (
+        lambda a: torch.zeros(2, 8, requires_grad=True),
+        "action is a torch.Tensor that NumPy does not read",
+    ),
+    "a tensor of another precision": (lambda a: torch.zeros(2, 8, dtype=torch.bfloat16), "action is a torch.Tensor"),
 }
 
 

@@ -160,6 +160,14 @@ BAD = {
     "infinite bandwidth": (changed(bandwidth=put((0, 0), np.inf)), r"decision\.bandwidth sums to inf"),
     "too much bandwidth": (changed(bandwidth=lambda b: b * 1.01), r"decision\.bandwidth sums to .* at most 1"),
     "bandwidth of no number": (changed(bandwidth=lambda b: b.astype(str)), r"decision\.bandwidth has dtype"),
+    "masked bandwidth": (
+        changed(bandwidth=lambda b: np.ma.masked_less(b, 0.0)),
+        r"decision\.bandwidth is a masked array, expected a plain one",
+    ),
+    "masked selection": (
+        changed(selection=lambda s: np.ma.masked_array(s, ~s)),
+        r"decision\.selection is a masked array",
+    ),
     "complex bandwidth": (changed(bandwidth=lambda b: b.astype(complex)), r"decision\.bandwidth has dtype complex"),
 }
 
@@ -174,6 +182,18 @@ def test_a_bad_decision_is_refused_by_name_and_changes_nothing(spoil, message):
     assert same_rng(simulator, before)
     assert simulator.steps == 0
     np.testing.assert_array_equal(simulator.step(good).reward, before.step(good).reward)
+
+
+@pytest.mark.filterwarnings("error")
+def test_single_precision_with_an_idle_device_is_what_double_precision_is():
+    simulator = Simulator(toy(), 2)
+    simulator.reset(0)
+    good = plain_decision(simulator)
+    split = 0.999 * good.bandwidth
+    split[:, 0] = 0.0
+    single, double = (simulator.preview(Decision(good.selection, split.astype(kind))) for kind in ("f4", "f8"))
+    for name, value in double.items():
+        np.testing.assert_allclose(single[name], value, rtol=1e-6)
 
 
 def test_step_before_reset_says_what_to_do():

@@ -166,9 +166,20 @@ def split_by_logits(logits: FloatArray, base: FloatArray | BoolArray, band: floa
     return share * (band / share.sum(axis=-1, keepdims=True))
 
 
+def as_array(values: Any, name: str) -> NDArray[Any]:
+    """What is not yet an array as one; a mask would be lost on the way, and is refused."""
+    if np.ma.isMaskedArray(values):
+        raise ValueError(f"{name} is a masked array, expected a plain one: {name}.filled(value)")
+    try:
+        return np.asarray(values)
+    except Exception as error:  # whatever a foreign type raises: torch's tensors, ragged lists
+        what = f"{type(values).__module__}.{type(values).__qualname__}"
+        raise ValueError(f"{name} is a {what} that NumPy does not read ({error}), expected numbers") from error
+
+
 def _checked(values: Any, name: str, shape: tuple[int, ...], low: float, high: float) -> NDArray[Any]:
     """Return `values` as an array of floating-point numbers, or say what is wrong with them."""
-    array = np.asarray(values)
+    array = as_array(values, name)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} has dtype {array.dtype}, expected numbers")
     if array.shape[1:] == shape[1:] and len(array) != shape[0]:

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from wdmoe_env.envs.actions import as_array
 from wdmoe_env.envs.codecs import ActionEncoding, ObservationEncoding, action_codec, observation_codec
 from wdmoe_env.gating.bank import Split
 from wdmoe_env.render import Renderer, Scene
@@ -112,5 +113,5 @@ class WDMoEEnv(gym.Env[Any, Any]):
 
 def _batch_of_one(action: Any) -> Any:
     if isinstance(action, dict):
-        return {name: np.asarray(value)[None] for name, value in action.items()}
-    return np.asarray(action)[None]
+        return {name: as_array(value, f"action[{name!r}]")[None] for name, value in action.items()}
+    return as_array(action, "action")[None]

@@ -13,8 +13,12 @@ from wdmoe_env.system.selection import Routing
 BAND_TOLERANCE = 1e-9
 
 
-def check_form(decision: Any, scenario: Scenario, num_envs: int) -> None:
-    """Raise a ValueError if it is no decision, or an array has a wrong shape or type."""
+def in_form(decision: Any, scenario: Scenario, num_envs: int) -> Decision:
+    """The decision with its bandwidth in double precision, in which all that follows is checked and summed up.
+
+    Raises:
+        ValueError: it is no decision, or an array has a wrong shape or type.
+    """
     if not isinstance(decision, Decision):
         raise ValueError(f"decision is a {type(decision).__name__}, expected a Decision")
     expected = {
@@ -23,12 +27,17 @@ def check_form(decision: Any, scenario: Scenario, num_envs: int) -> None:
     }
     for name, shape in expected.items():
         value = getattr(decision, name)
+        if np.ma.isMaskedArray(value):
+            raise ValueError(f"decision.{name} is a masked array, expected a plain one: decision.{name}.filled(value)")
         if not isinstance(value, np.ndarray) or value.shape != shape:
             raise ValueError(f"decision.{name} has shape {np.shape(value)}, expected {shape}")
     if decision.selection.dtype != np.bool_:
         raise ValueError(f"decision.selection has dtype {decision.selection.dtype}, expected bool")
     if decision.bandwidth.dtype.kind not in "fiu":
         raise ValueError(f"decision.bandwidth has dtype {decision.bandwidth.dtype}, expected real numbers")
+    if decision.bandwidth.dtype == np.float64:
+        return decision
+    return Decision(decision.selection, decision.bandwidth.astype(np.float64))
 
 
 def check_values(decision: Decision, routing: Routing, scenario: Scenario) -> None:

@@ -15,7 +15,7 @@ from wdmoe_env.gating.bank import Split, gate_bank
 from wdmoe_env.gating.external import check_gates
 from wdmoe_env.interface import Decision, Observation, Outcome, plain_sums
 from wdmoe_env.scenario import Scenario
-from wdmoe_env.simulator.decision_check import check_form, check_values
+from wdmoe_env.simulator.decision_check import check_values, in_form
 from wdmoe_env.simulator.dynamics import Dynamics
 from wdmoe_env.simulator.state import CellState, SimulatorState, freeze, with_own_rng
 from wdmoe_env.simulator.step_metrics import step_metrics
@@ -167,7 +167,7 @@ class Simulator:
     def _run(self, decision: Decision) -> tuple[LayerTimes, dict[str, NDArray[Any]]]:
         """Times and metrics of this layer as decided, in the cell as it truly is."""
         gate_weights = self.observation.gate_weights
-        check_form(decision, self.scenario, self.num_envs)
+        decision = in_form(decision, self.scenario, self.num_envs)
         routing = selection.routing(gate_weights, decision.selection)
         check_values(decision, routing, self.scenario)
         plain, plain_times, cn0 = self._plain_layer()
