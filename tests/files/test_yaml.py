@@ -42,6 +42,12 @@ def test_words_and_numbers(tmp_path: Path, text: str, value: Any) -> None:
         ("a: !!python/name:os.system\n", "python/name"),
         ("# " + "x" * 4 * 2**20, "bytes, expected at most 4,194,304"),
         ("1", "holds a int, expected a mapping"),
+        ("a: {2026-01-01: 1}\n", r"has the key datetime\.date\(2026, 1, 1\), a date, expected a text"),
+        ("a: [{!!binary aGk=: 1}]\n", "has the key b'hi', a bytes"),
+        ("a: 2020-13-45\n", "'2020-13-45' is no timestamp"),
+        ("a: !!timestamp abc\n", "'abc' is no timestamp"),
+        ("a: !!float abc\n", "'abc' is no float"),
+        ("a: " + "1" * 5000, "is no int"),
     ],
 )
 def test_refused(tmp_path: Path, text: str, words: str) -> None:

@@ -303,3 +303,9 @@ def test_numpy_numbers_are_numbers():
 def test_a_bank_that_fits_no_memory_is_refused():
     with pytest.raises(ValueError, match=r"bank_passes = 100000000 passes.*need 6553\.6 GB, expected at most 4 GB"):
         load_scenario("paper", gating={"bank_passes": 10**8})
+
+
+@pytest.mark.parametrize("key", [1, None, (1, 2), b"name"])
+def test_keys_are_texts(key):
+    with pytest.raises(ValueError, match=r"has the key .*, expected a text"):
+        load_scenario("paper", model={key: 1})

@@ -202,6 +202,12 @@ def test_step_before_reset_says_what_to_do():
         Simulator(scenario).step(random_decision(scenario, 1, np.random.default_rng(0)))
 
 
+@pytest.mark.parametrize("num_envs", [True, 2.5, "3", None, np.float64(2.0)])
+def test_num_envs_is_a_whole_number(num_envs):
+    with pytest.raises(TypeError, match=r"num_envs is .*, expected a whole number"):
+        Simulator(toy(), num_envs)
+
+
 @pytest.mark.parametrize(("options", "message"), [({"num_envs": 0}, "num_envs is 0"), ({"split": "dev"}, "'dev'")])
 def test_bad_arguments_are_named(options, message):
     with pytest.raises(ValueError, match=message):

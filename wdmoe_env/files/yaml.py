@@ -27,6 +27,16 @@ class _Loader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} stands twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node; what its constructor does not take is told with its place."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, AttributeError, TypeError, OverflowError) as error:
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{str(node.value)!r:.60} is no {kind} ({error})", node.start_mark
+            ) from error
+
 
 _OTHER = {"bool", "int", "float"}
 _Loader.yaml_implicit_resolvers = {
@@ -46,7 +56,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
     Raises:
-        ValueError: it cannot be read, is no YAML, a key stands twice, it stands for too much, or is something else.
+        ValueError: it cannot be read, is no YAML, a key stands twice or is no text, it stands for too much, or is
+            something else.
     """
     try:
         data = yaml.load(read_text(path, MAX_BYTES), Loader=_Loader)  # noqa: S506 - a SafeLoader
@@ -57,9 +68,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is nested too deeply, or holds an alias of itself") from None
     if values > MAX_VALUES:
         raise ValueError(f"{path} stands for {values:,} values, expected at most {MAX_VALUES:,}")
+    if (key := _foreign_key(data)) is not None:
+        raise ValueError(f"{path} has the key {key!r:.60}, a {type(key).__name__}, expected a text")
     if not isinstance(data, dict):
         raise ValueError(f"{path} holds a {type(data).__name__}, expected a mapping")
     return data
+
+
+def _foreign_key(value: Any) -> Any:
+    """A key within a value that is no text, or None; numbers are let through: who knows the keys refuses them."""
+    parts = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, (str, int, float)):
+                return key
+    return next((found for part in parts if (found := _foreign_key(part)) is not None), None)
 
 
 def _count(value: Any, counted: dict[int, int]) -> int:

@@ -102,6 +102,9 @@ def _find(source: str) -> Path:
 def _plain(value: Any, origin: str, place: tuple[int | str, ...]) -> Any:
     """Refuse what is no text, number, list or mapping, such as a date in a YAML file; take over NumPy's numbers."""
     if isinstance(value, Mapping):
+        if foreign := [key for key in value if not isinstance(key, str)]:
+            what = f"{foreign[0]!r:.60}, a {type(foreign[0]).__name__}"
+            raise ValueError(f"{origin}: {_place(place)} has the key {what}, expected a text")
         return {key: _plain(part, origin, (*place, key)) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(part, origin, (*place, index)) for index, part in enumerate(value)]

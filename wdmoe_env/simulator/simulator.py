@@ -46,6 +46,8 @@ class Simulator:
     def __init__(self, scenario: Scenario, num_envs: int = 1, split: Split = "train") -> None:
         if not isinstance(scenario, Scenario):
             raise TypeError(f"scenario is a {type(scenario).__name__}, expected a Scenario: see load_scenario()")
+        if isinstance(num_envs, bool) or not isinstance(num_envs, (int, np.integer)):
+            raise TypeError(f"num_envs is {num_envs!r:.60}, a {type(num_envs).__name__}, expected a whole number")
         if num_envs < 1:
             raise ValueError(f"num_envs is {num_envs}, expected at least 1")
         self.scenario, self.num_envs, self.split = scenario, num_envs, split
