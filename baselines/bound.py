@@ -14,11 +14,12 @@ the cell as it was observed; for the cell as it is, take `Simulator.true_observa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
+from baselines.joint.lines import Frontier as Frontier
+from baselines.joint.lines import higher_of, raised
 from baselines.joint.prices import find_prices
 from baselines.joint.problem import JointProblem, joint_problem, least_fixed, least_latency, whole_matters
 from baselines.joint.proof import free_mass, proved_latency
@@ -40,22 +41,6 @@ BELOW, ABOVE = (0.0, 0.3, 0.5, 0.65, 0.75, 0.85, 0.92, 0.97), (0.25, 0.5, 1.0)
 MASS_TOLERANCE = 2e-6
 """Retained mass below the floor that counts as rounding: the reward's own tolerance, and single precision."""
 TINY = 1e-300
-
-
-@dataclass(frozen=True, slots=True)
-class Frontier:
-    """Proven least latency against retained gate mass: a line through points for each of N cells.
-
-    No decision that keeps a retained mass of `mass` or more, in any cell, takes less than `latency`; between two points
-    the straight line through them holds.
-
-    Attributes:
-        mass: (N, P) retained gate mass, rising.
-        latency: (N, P) seconds, no less than any decision takes.
-    """
-
-    mass: FloatArray
-    latency: FloatArray
 
 
 def latency_bound(
@@ -116,9 +101,9 @@ def frontier(observation: Observation, scenario: Scenario, retained_mass: Sequen
 
     points = [(np.full(len(fixed_s), grid[0]), proved(0, 0))]
     for left, right in pairwise(range(len(grid))):
-        points += _higher_of((grid[left], grid[right]), chord(left, left, right), chord(right, left, right))
+        points += higher_of((grid[left], grid[right]), chord(left, left, right), chord(right, left, right))
     mass, latency = (np.stack(values, axis=1) for values in zip(*points, strict=True))
-    return _raised(Frontier(mass, latency), least_latency(problem))
+    return raised(Frontier(mass, latency), least_latency(problem))
 
 
 def wlr_bound(
@@ -245,36 +230,6 @@ def _ratios(problem: JointProblem, line: Frontier) -> FloatArray:
     before = np.concatenate([line.latency[:, :1], line.latency[:, :-1]], axis=1)
     latency = np.where(before < least, least, np.maximum(line.latency, least))
     return line.mass * problem.plain_mass[:, None] / latency
-
-
-def _raised(line: Frontier, least: FloatArray) -> Frontier:
-    """The higher of a frontier and the (N,) seconds that any decision takes, with a point where they cross."""
-    if (line.latency >= least[:, None]).all():
-        return line
-    points = [(line.mass[:, 0], np.maximum(line.latency[:, 0], least))]
-    for left, right in pairwise(range(line.mass.shape[1])):
-        (start, low), (end, high) = ((line.mass[:, at], line.latency[:, at]) for at in (left, right))
-        part = np.clip((least - low) / np.where(high == low, 1.0, high - low), 0.0, 1.0)
-        points += [
-            (start + part * (end - start), np.maximum(low + part * (high - low), least)),
-            (end, np.maximum(high, least)),
-        ]
-    return Frontier(*(np.stack(values, axis=1) for values in zip(*points, strict=True)))
-
-
-def _higher_of(
-    ends: tuple[float, float], first: tuple[FloatArray, FloatArray], second: tuple[FloatArray, FloatArray]
-) -> list[tuple[FloatArray, FloatArray]]:
-    """An interval's start, where two lines over it cross, and its end, with the higher of their values: (N,) each."""
-    before, after = first[0] - second[0], first[1] - second[1]
-    cross = np.clip(before / np.where(before == after, 1.0, before - after), 0.0, 1.0)
-    height = [line[0] + cross * (line[1] - line[0]) for line in (first, second)]
-    (left, right), (start, end) = ends, (np.maximum(first[at], second[at]) for at in (0, 1))
-    return [
-        (np.full_like(start, left), start),
-        (left + cross * (right - left), np.maximum(*height)),
-        (np.full_like(end, right), end),
-    ]
 
 
 def _checked(retained_mass: float | FloatArray) -> FloatArray:

@@ -12,7 +12,7 @@ from typing import get_args
 import numpy as np
 
 from baselines.joint.prices import find_prices
-from baselines.joint.problem import JointProblem, joint_problem, whole_matters
+from baselines.joint.problem import joint_problem, whole_matters
 from baselines.joint.rounding import Objective, improve, round_prices
 from baselines.policy import Baseline, check_choice, check_range, check_whole
 from wdmoe_env import allocation
@@ -96,16 +96,9 @@ class Price(Baseline):
         short = decided.mass < least * (1.0 - 1e-7)
         if short.any():  # plain routing always keeps enough
             chosen[short] = selection.by_expert(plain_routing(observation, self.scenario.model.top_k))[short]
-        if self.rounds:
-            self._polish(observation, problem, chosen, least)
-        return price, chosen.swapaxes(1, 2)
-
-    def _polish(self, observation: Observation, problem: JointProblem, chosen: BoolArray, least: FloatArray) -> None:
-        """Improve the (N, E, J) selections in place where whole tokens and experts matter."""
         rows = np.flatnonzero(whole_matters(problem))
-        if not len(rows):
-            return
-        from baselines.joint.polishing import polished  # compiles: only where it is needed
+        if self.rounds and len(rows):
+            from baselines.joint.polishing import polished  # compiles: only where it is needed
 
-        part = joint_problem(observation.take(rows), self.scenario, self.candidates)
-        chosen[rows] = polished(part, chosen[rows], least[rows], self.objective)
+            chosen = polished(problem, chosen, least, self.objective, rows)
+        return price, chosen.swapaxes(1, 2)

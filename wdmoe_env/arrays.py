@@ -42,6 +42,23 @@ class Batch:
         return {field.name: getattr(self, field.name) for field in fields(self) if field.metadata == SHARED}
 
 
+def unmasked(value: Any, name: str) -> Any:
+    """The value; a mask would be lost in what follows, and is refused.
+
+    Raises:
+        ValueError: it is a masked array; the message calls it `name`.
+    """
+    if np.ma.isMaskedArray(value):
+        raise ValueError(f"{name} is a masked array, expected a plain one: {name}.filled(value)")
+    return value
+
+
+def name_of_type(value: Any) -> str:
+    """The full name of a value's type, for messages: `torch.Tensor`, `list`."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
 def _take(value: Any, rows: IntArray | slice) -> Any:
     if value is None:
         return None

@@ -42,20 +42,20 @@ class Cell(NamedTuple):
     entries: int
 
 
-def cells_of(problem: JointProblem) -> Iterator[Cell]:
-    """Yield the cells of a problem one by one."""
+def cells_of(problem: JointProblem, rows: IntArray | None = None) -> Iterator[Cell]:
+    """Yield the cells of a problem one by one, or those of some rows."""
     radio, host = problem.links.radio, problem.compute.host.astype(np.int64)
     count, (_, tokens) = problem.fixed_s.shape[1], problem.weights.shape[1:]
     hosted = np.bincount(host, minlength=count)
     length = np.arange(hosted.max() + 1) * (tokens - 1) + 1  # from as many tokens as experts to all tokens of each
     sizes = np.where((np.arange(len(length)) >= 1) & (np.arange(len(length)) <= hosted[:, None]), length, 0)
     start = (np.cumsum(sizes) - sizes.ravel()).reshape(sizes.shape)
-    for index, mass in enumerate(problem.plain_mass):
+    for index in range(len(problem.plain_mass)) if rows is None else rows:
         yield Cell(
             weights=problem.weights[index].astype(np.float64),
             host=host,
             top_k=problem.top_k,
-            plain_mass=float(mass),
+            plain_mass=float(problem.plain_mass[index]),
             fixed_s=np.ascontiguousarray(problem.fixed_s[index], dtype=np.float64),
             token_s=np.ascontiguousarray(problem.links.token_s[index], dtype=np.float64),
             cn0=np.ascontiguousarray(problem.links.cn0[:, index] / problem.links.band),

@@ -21,7 +21,7 @@ from baselines.joint.problem import JointProblem, few_tokens
 from baselines.joint.rounding import Objective
 from baselines.joint.token_moves import BETTER, fill, token_moves
 from baselines.joint.whole import device_moves, exchanges, expert_moves, open_up, shut
-from wdmoe_env.arrays import BoolArray, FloatArray
+from wdmoe_env.arrays import BoolArray, FloatArray, IntArray
 
 WORK, FAR_WORK = 2.5e6, 2.5e5
 """Work that is done for a cell: that of so many pairs of token and expert that are looked at. The second: where all
@@ -32,11 +32,13 @@ GREEDY = 2.0
 """Times the mean share of the band that a device takes which it is worth a try to do without."""
 
 
-def polished(problem: JointProblem, chosen: BoolArray, least: FloatArray, objective: Objective) -> BoolArray:
-    """Improve (N, E, J) selections that keep at least a (N,) gate mass; none becomes worse."""
-    found = np.empty_like(chosen)
-    work = WORK if few_tokens(problem) else FAR_WORK
-    for index, cell in enumerate(cells_of(problem)):
+def polished(
+    problem: JointProblem, chosen: BoolArray, least: FloatArray, objective: Objective, rows: IntArray | None = None
+) -> BoolArray:
+    """Improve (N, E, J) selections that keep at least a (N,) gate mass, or those of some rows; none becomes worse."""
+    rows = np.arange(len(chosen)) if rows is None else rows
+    found, work = chosen.copy(), WORK if few_tokens(problem) else FAR_WORK
+    for index, cell in zip(rows, cells_of(problem, rows), strict=True):
         plan = plan_of(cell, chosen[index].astype(np.int8))
         devices = len(cell.hosted)
         changes, closed = np.zeros((devices, 3, 3)), np.zeros(devices, dtype=np.bool_)

@@ -92,8 +92,7 @@ def few_tokens(problem: JointProblem) -> bool:
 def whole_matters(problem: JointProblem) -> BoolArray:
     """Cells (N,) in which whole tokens and whole experts matter: few tokens, or a device (almost) out of reach.
 
-    The least that such a device must take of the tokens to keep the mass is one, two or three of them, and each of them
-    takes as long as all of the others together.
+    Such a device takes few of the tokens, if any, and a layer waits for each of them.
     """
     if few_tokens(problem):
         return np.ones(len(problem.plain_mass), dtype=np.bool_)

@@ -239,7 +239,7 @@ BAD = {
     "text": (lambda a: a.astype(str), "action has dtype <U"),
     "nothing": (lambda a: None, "action has dtype object"),
     "a mask": (lambda a: np.ma.masked_array(a, a == 0.0), "action is a masked array"),
-    "lists of different lengths": (lambda a: [[0.0], [0.0, 1.0]], "action is a builtins.list that NumPy does not read"),
+    "lists of different lengths": (lambda a: [[0.0], [0.0, 1.0]], "action is a list that NumPy does not read"),
     "a tensor with a gradient": (
         lambda a: torch.zeros(2, 8, requires_grad=True),
         "action is a torch.Tensor that NumPy does not read",

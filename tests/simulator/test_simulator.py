@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.reference import reference_step
@@ -160,6 +161,14 @@ BAD = {
     "infinite bandwidth": (changed(bandwidth=put((0, 0), np.inf)), r"decision\.bandwidth sums to inf"),
     "too much bandwidth": (changed(bandwidth=lambda b: b * 1.01), r"decision\.bandwidth sums to .* at most 1"),
     "bandwidth of no number": (changed(bandwidth=lambda b: b.astype(str)), r"decision\.bandwidth has dtype"),
+    "bandwidth as a tensor": (
+        changed(bandwidth=lambda b: torch.tensor(b)),
+        r"decision\.bandwidth is a torch\.Tensor, expected a NumPy array of shape \(2, ",
+    ),
+    "bandwidth of different lengths": (
+        changed(bandwidth=lambda b: [[1.0], [1.0, 2.0]]),
+        r"decision\.bandwidth is a list, expected a NumPy array",
+    ),
     "masked bandwidth": (
         changed(bandwidth=lambda b: np.ma.masked_less(b, 0.0)),
         r"decision\.bandwidth is a masked array, expected a plain one",

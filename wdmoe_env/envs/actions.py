@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from wdmoe_env.allocation import allocate_for
-from wdmoe_env.arrays import BoolArray, FloatArray
+from wdmoe_env.arrays import BoolArray, FloatArray, name_of_type, unmasked
 from wdmoe_env.interface import Decision, Observation, plain_routing
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system import selection
@@ -168,13 +168,12 @@ def split_by_logits(logits: FloatArray, base: FloatArray | BoolArray, band: floa
 
 def as_array(values: Any, name: str) -> NDArray[Any]:
     """What is not yet an array as one; a mask would be lost on the way, and is refused."""
-    if np.ma.isMaskedArray(values):
-        raise ValueError(f"{name} is a masked array, expected a plain one: {name}.filled(value)")
+    unmasked(values, name)
     try:
         return np.asarray(values)
     except Exception as error:  # whatever a foreign type raises: torch's tensors, ragged lists
-        what = f"{type(values).__module__}.{type(values).__qualname__}"
-        raise ValueError(f"{name} is a {what} that NumPy does not read ({error}), expected numbers") from error
+        what = f"a {name_of_type(values)} that NumPy does not read"
+        raise ValueError(f"{name} is {what} ({error}), expected numbers") from error
 
 
 def _checked(values: Any, name: str, shape: tuple[int, ...], low: float, high: float) -> NDArray[Any]:

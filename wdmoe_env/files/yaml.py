@@ -16,7 +16,7 @@ MAX_VALUES = 10**6
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the words and numbers of YAML 1.2, which refuses a key that stands twice.
+    """SafeLoader with the words and numbers of YAML 1.2, which refuses a key that stands twice or is no text.
 
     Those of YAML 1.1 take 100e6 for a text, `no` for false, 1:30 for 90 and 017 for 15.
     """
@@ -25,7 +25,11 @@ class _Loader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value]
         if twice := [key for key in keys if keys.count(key) > 1]:
             raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+        mapping = super().construct_mapping(node, deep)
+        if foreign := [key for key in mapping if not isinstance(key, (str, int, float))]:
+            what = f"a mapping has the key {foreign[0]!r:.60}, a {type(foreign[0]).__name__}, expected a text"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+        return mapping
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """The value of a node; what its constructor does not take is told with its place."""
@@ -68,21 +72,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is nested too deeply, or holds an alias of itself") from None
     if values > MAX_VALUES:
         raise ValueError(f"{path} stands for {values:,} values, expected at most {MAX_VALUES:,}")
-    if (key := _foreign_key(data)) is not None:
-        raise ValueError(f"{path} has the key {key!r:.60}, a {type(key).__name__}, expected a text")
     if not isinstance(data, dict):
         raise ValueError(f"{path} holds a {type(data).__name__}, expected a mapping")
     return data
-
-
-def _foreign_key(value: Any) -> Any:
-    """A key within a value that is no text, or None; numbers are let through: who knows the keys refuses them."""
-    parts = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
-    if isinstance(value, dict):
-        for key in value:
-            if not isinstance(key, (str, int, float)):
-                return key
-    return next((found for part in parts if (found := _foreign_key(part)) is not None), None)
 
 
 def _count(value: Any, counted: dict[int, int]) -> int:

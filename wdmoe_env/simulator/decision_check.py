@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from wdmoe_env.arrays import name_of_type, unmasked
 from wdmoe_env.interface import Decision
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.system.selection import Routing
@@ -26,11 +27,11 @@ def in_form(decision: Any, scenario: Scenario, num_envs: int) -> Decision:
         "bandwidth": (num_envs, scenario.num_devices),
     }
     for name, shape in expected.items():
-        value = getattr(decision, name)
-        if np.ma.isMaskedArray(value):
-            raise ValueError(f"decision.{name} is a masked array, expected a plain one: decision.{name}.filled(value)")
-        if not isinstance(value, np.ndarray) or value.shape != shape:
-            raise ValueError(f"decision.{name} has shape {np.shape(value)}, expected {shape}")
+        value = unmasked(getattr(decision, name), f"decision.{name}")
+        if not isinstance(value, np.ndarray):
+            raise ValueError(f"decision.{name} is a {name_of_type(value)}, expected a NumPy array of shape {shape}")
+        if value.shape != shape:
+            raise ValueError(f"decision.{name} has shape {value.shape}, expected {shape}")
     if decision.selection.dtype != np.bool_:
         raise ValueError(f"decision.selection has dtype {decision.selection.dtype}, expected bool")
     if decision.bandwidth.dtype.kind not in "fiu":
