@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import tyro
 from rich.console import Console
@@ -21,6 +22,7 @@ from rich.console import Console
 from evaluation.comparison import Comparison, compare, num_decisions
 from evaluation.episodes.contenders import Contender, check_fit, find_contenders
 from evaluation.episodes.errors import EvaluationError
+from evaluation.episodes.live import Live, opened
 from evaluation.episodes.plan import Plan
 from evaluation.episodes.reader import find_reader
 from evaluation.episodes.reading import Reader, Reading
@@ -50,6 +52,12 @@ class Options:
     """Folder of a local Hugging Face mixture-of-experts model that reads text with the experts that policies choose."""
     text: str = ""
     """UTF-8 files for it to read, separated by commas; by default what a model of wdmoe_env.moe train has not seen."""
+    testbed: str = ""
+    """local:N or a YAML file of devices, which hold the experts of --model: latency is measured, not only predicted."""
+    links: Literal["none", "paced"] | None = None
+    """Of a testbed: as the network is, or paced to the scenario's channel; by default paced on this machine alone."""
+    slow_down: float = 1.0
+    """Of a testbed: stretches all emulated times, so that this machine keeps up."""
     transfer: bool = False
     """Let trained policies run in scenarios that they were not trained in, such as another number of devices."""
     bound_steps: int = 200
@@ -94,18 +102,21 @@ def evaluate(options: Options, command: str) -> summary.Summary:
     Raises:
         EvaluationError: an option is wrong, a policy does not fit a scenario or decides badly, or writing fails.
     """
-    plan = Plan(options.episodes, options.seed, bound_steps=options.bound_steps)
+    plan = _plan(options)
     _load_plugins(options.plugins)
     scenarios = _scenarios(options.scenario)
     contenders = find_contenders(_words(options.policies), options.transfer)
     check_fit(contenders, scenarios)
-    reader = _reader(options)
-    readings = [reader.reading(scenario, plan) if reader else None for scenario in scenarios]
     out = options.out or Path("results") / datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
-    outputs.prepare(out, options.overwrite)
-    comparisons = _run(scenarios, contenders, plan, readings)
-    made = summary.build(comparisons, plan, command, reader.facts if reader else None)
+    with _testbed(options, scenarios) as live:
+        reader = _reader(options, live)
+        readings = [reader.reading(scenario, plan) if reader else None for scenario in scenarios]
+        outputs.prepare(out, options.overwrite)
+        comparisons = _run(scenarios, contenders, plan, readings)
+    made = summary.build(comparisons, plan, command, reader.facts if reader else None, live.facts if live else None)
     plots = outputs.write(comparisons, made, out)
+    if live is not None:
+        outputs.write_live(live, scenarios[0], out)
     terminal.show(comparisons, plan, out)
     if options.wandb != "disabled":
         sync = upload(options.wandb, options.wandb_project, made, plots, out)
@@ -136,12 +147,33 @@ def _scenarios(words: str) -> list[Scenario]:
     return scenarios
 
 
-def _reader(options: Options) -> Reader | None:
+def _plan(options: Options) -> Plan:
+    if not options.testbed:
+        if options.links is not None or options.slow_down != 1.0:
+            raise EvaluationError("--links and --slow-down are for a testbed: give one with --testbed")
+        return Plan(options.episodes, options.seed, bound_steps=options.bound_steps)
+    if options.model is None:
+        raise EvaluationError(f"--testbed {options.testbed} needs a model that is split over it: give --model")
+    # A testbed is one cell; and what is proved is proved of the simulator.
+    return Plan(options.episodes, options.seed, bound_steps=0, side_by_side=1)
+
+
+def _testbed(options: Options, scenarios: list[Scenario]) -> contextlib.AbstractContextManager[Live | None]:
+    if not options.testbed or options.model is None:
+        return contextlib.nullcontext()
+    if len(scenarios) > 1:
+        raise EvaluationError(f"--scenario names {len(scenarios)} scenarios, expected one for a testbed")
+    if not Path(options.model).is_dir():
+        raise EvaluationError(f"no model at --model {options.model}: the folder does not exist")
+    return opened(options.testbed, Path(options.model), scenarios[0], options.links, options.slow_down)
+
+
+def _reader(options: Options, live: Live | None) -> Reader | None:
     if options.model is None:
         if options.text:
             raise EvaluationError(f"--text {options.text} is for a model to read: give its folder with --model")
         return None
-    return find_reader(options.model, _words(options.text))
+    return find_reader(options.model, _words(options.text), live)
 
 
 def _words(text: str) -> list[str]:

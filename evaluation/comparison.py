@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from evaluation.episodes.contenders import REFERENCE, Contender, make_baseline
+from evaluation.episodes.live import LIVE_METRICS
 from evaluation.episodes.plan import Plan
 from evaluation.episodes.reading import READING_METRICS, Reading
 from evaluation.episodes.runner import EPISODE_METRICS, PolicyRun, run_policy
@@ -21,6 +22,8 @@ METRICS = (*EPISODE_METRICS, "decision_us", "latency_vs_top_k", "optimality")
 """What is estimated for each contender; `optimality` only where a bound on the reward is known and asked for."""
 LOOP_METRICS = (*READING_METRICS, "bits_vs_top_k")
 """What is estimated besides where a real model reads; the last is paired with plain top-K's in the same stream."""
+TESTBED_METRICS = (*LIVE_METRICS, "predicted_vs_top_k")
+"""What is estimated besides on a testbed; the last as the simulator predicts it for both, paired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Result:
         ratio: (episodes,) for each run, the latency of the forward pass over plain top-K's in the same episode.
         optimality: the sampled steps of each run beside their bounds; empty where no bound is known or asked for.
         bits_ratio: (episodes,) for each run, bits per byte over plain top-K's of the same stream; empty if none reads.
-        estimates: of each name in `METRICS`, and in `LOOP_METRICS` where a model reads.
+        estimates: of each name in `METRICS`, in `LOOP_METRICS` where a model reads, in `TESTBED_METRICS` on a testbed.
         optimality_ratio: mean reward of the sampled steps as a share of the mean of the most that they could bring.
             `optimality` is the mean of the steps' shares, whatever a step can bring. None without a bound.
     """
@@ -142,6 +145,8 @@ def _result(contender: Contender, done: Sequence[_Done], plain: PolicyRun) -> Re
     ratio = _to_plain("latency_ms", runs, plain)
     estimates["latency_vs_top_k"] = estimate(ratio, clusters=clusters)
     bits = _to_plain("bits_per_byte", runs, plain) if "bits_per_byte" in names else ()
+    if "predicted_ms" in names:
+        estimates["predicted_vs_top_k"] = estimate(_to_plain("predicted_ms", runs, plain), clusters=clusters)
     if bits:
         estimates["bits_vs_top_k"] = estimate(bits, clusters=clusters)
     if not optimality:

@@ -57,12 +57,14 @@ class Plan:
         seed: decides their channels, gate weights and loads.
         decisions: how many single decisions are timed.
         bound_steps: how many single steps are compared with what is proved to be the most they can bring; 0 for none.
+        side_by_side: how many episodes are run at once, at most; another number makes other episodes.
     """
 
     episodes: Positive
     seed: NonNegative = 0
     decisions: Positive = 200
     bound_steps: NonNegative = 200
+    side_by_side: Positive = MAX_CHUNK
 
     def __post_init__(self) -> None:
         check_fields(self, error=EvaluationError)
@@ -70,7 +72,7 @@ class Plan:
     def chunks(self, scenario: Scenario) -> Iterator[tuple[int, int]]:
         """Yield (seed, number of environments) of each chunk; large cells get smaller chunks, to bound memory."""
         per_episode = scenario.traffic.tokens * scenario.model.experts
-        size = max(1, min(MAX_CHUNK, _CHUNK_VALUES // per_episode))
+        size = max(1, min(self.side_by_side, _CHUNK_VALUES // per_episode))
         for index, start in enumerate(range(0, self.episodes, size)):
             yield held_out_seed(self.seed, index), min(size, self.episodes - start)
 

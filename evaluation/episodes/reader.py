@@ -13,14 +13,16 @@ from wdmoe_env.moe.contexts import read_text
 from wdmoe_env.moe.small.options import RESULT
 
 if TYPE_CHECKING:
+    from evaluation.episodes.live import Live
     from wdmoe_env.moe.in_the_loop import ModelInTheLoop
 
 
-def find_reader(model: str, texts: list[str]) -> Reader:
+def find_reader(model: str, texts: list[str], live: Live | None = None) -> Reader:
     """Load the model in a folder and the files that it reads.
 
     Args:
         model: folder of a local Hugging Face mixture-of-experts model.
+        live: a testbed whose devices hold the model's experts, so that these are not loaded here.
         texts: UTF-8 files. Empty: the held-out part of the corpus, if the model is the one that was trained on it.
 
     Raises:
@@ -40,11 +42,17 @@ def find_reader(model: str, texts: list[str]) -> Reader:
         raise EvaluationError(f"--model needs {error.name}: pip install -e '.[train,llm]'") from error
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        loop = ModelInTheLoop(load_model(folder, "stored", device))
+        loop = ModelInTheLoop(load_model(folder, "stored", device) if live is None else _split(folder, device))
         tokenizer = load_tokenizer(folder)
     except ValueError as error:
         raise EvaluationError(f"--model: {error}") from error
-    return Reader(loop, tokenizer, tuple(documents.values()), _facts(folder, loop, tokenizer, documents))
+    return Reader(loop, tokenizer, tuple(documents.values()), _facts(folder, loop, tokenizer, documents), live)
+
+
+def _split(folder: Path, device: str) -> Any:
+    from wdmoe_env.testbed.split_model import load_split
+
+    return load_split(folder, "stored", device)
 
 
 _Documents = dict[str, tuple[str, str]]

@@ -6,6 +6,7 @@ Importing this loads neither torch nor transformers: only a model that is read w
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,7 @@ from wdmoe_env import Observation, Scenario, Simulator
 from wdmoe_env.arrays import BoolArray, FloatArray, IntArray
 
 if TYPE_CHECKING:
+    from evaluation.episodes.live import Live
     from wdmoe_env.moe.in_the_loop import ModelInTheLoop
     from wdmoe_env.moe.streams import Streams
 
@@ -34,11 +36,13 @@ class Reading:
         model: what reads.
         streams: one for each episode.
         fit: streams that the text has room for; the episodes' are drawn from them.
+        live: the testbed whose devices hold the experts; None: the model has them itself.
     """
 
     model: ModelInTheLoop
     streams: Streams
     fit: int
+    live: Live | None = None
 
     @property
     def documents(self) -> int:
@@ -55,6 +59,10 @@ class Reading:
         """(episodes,) what episodes have in common."""
         return self.streams.document if self.by_document else np.arange(len(self.streams))
 
+    def simulator(self, scenario: Scenario, count: int) -> Simulator:
+        """Cells for so many episodes: simulated, or where there is a testbed, the one that it is."""
+        return Simulator(scenario, count, split="test") if self.live is None else self.live.cell(scenario, count)
+
     def read(
         self, episodes: slice, simulator: Simulator, act: Callable[[Observation], BoolArray]
     ) -> dict[str, FloatArray]:
@@ -70,8 +78,11 @@ class Reading:
         """
         streams, name = self.streams.take(episodes), simulator.scenario.name
         try:
-            nats = self.model.read(streams.tokens, simulator, act)
-        except ValueError as error:
+            with nullcontext() if self.live is None else self.live.attached(self.model, simulator):
+                nats = self.model.read(streams.tokens, simulator, act)
+        except (ValueError, RuntimeError) as error:
+            if self.live is None and isinstance(error, RuntimeError):
+                raise
             raise EvaluationError(f"--model in scenario {name!r}: {error}") from error
         if not np.isfinite(nats).all():
             raise EvaluationError(f"--model in scenario {name!r}: the loss of a token is not finite")
@@ -99,12 +110,14 @@ class Reader:
         tokenizer: its transformers tokenizer.
         documents: names and texts.
         facts: which model and which text these are, for the summary.
+        live: the testbed whose devices hold the experts; None: the model has them itself.
     """
 
     model: ModelInTheLoop
     tokenizer: Any
     documents: tuple[tuple[str, str], ...]
     facts: dict[str, Any]
+    live: Live | None = None
 
     def reading(self, scenario: Scenario, plan: Plan) -> Reading:
         """Draw a stream for each of the plan's episodes, without replacement, from all that the documents have.
@@ -129,4 +142,6 @@ class Reader:
                 f"so at most --episodes {len(streams)} fit, not {plan.episodes}: give more text"
             )
         rng = np.random.default_rng(held_out_seed(plan.seed, 0, Purpose.TEXT))
-        return Reading(self.model, streams.take(rng.permutation(len(streams))[: plan.episodes]), len(streams))
+        return Reading(
+            self.model, streams.take(rng.permutation(len(streams))[: plan.episodes]), len(streams), self.live
+        )

@@ -92,11 +92,14 @@ def run_policy(
         EvaluationError: a decision is invalid or a metric is not finite; names the policy, the scenario and the step.
     """
     label, tick = name or policy.name, tick or _nothing
+    if reading is not None and reading.live is not None:
+        reading.live.begin(label)
     chunks: list[_Chunk] = []
     sizes: list[int] = []
     step, episode = plan.sample(scenario)
     for seed, size in plan.chunks(scenario):
-        start, simulator = sum(sizes), Simulator(scenario, size, split="test")
+        start = sum(sizes)
+        simulator = reading.simulator(scenario, size) if reading else Simulator(scenario, size, split="test")
         here = (start <= episode) & (episode < start + size)
         walk = _Walk(policy, simulator, Sampler(step[here], episode[here], start), label, tick)
         chunks.append(_run_chunk(walk, seed, reading, slice(start, start + size)))
@@ -127,7 +130,7 @@ class _Walk:
         self, policy: Policy, simulator: Simulator, sampler: Sampler, name: str, tick: Callable[[], None]
     ) -> None:
         self.policy, self.simulator, self.sampler = policy, simulator, sampler
-        self._name, self._tick = name, tick
+        self.name, self._tick = name, tick
         self.metrics: list[Mapping[str, NDArray[Any]]] = []
         self.slowest = np.zeros(simulator.scenario.num_devices)
 
@@ -136,7 +139,7 @@ class _Walk:
         simulator, step = self.simulator, self.simulator.steps
         self.sampler.before(simulator)
         decision = self.policy.decide(observation)
-        with blaming(self._name, simulator.scenario, step):
+        with blaming(self.name, simulator.scenario, step):
             outcome = simulator.step(decision)
             for key in SCHEMA:
                 if not np.isfinite(outcome.metrics[key]).all():
@@ -160,6 +163,10 @@ def _run_chunk(walk: _Walk, seed: int, reading: Reading | None, episodes: slice)
     else:
         read = reading.read(episodes, simulator, walk.act)
     values = {key: np.stack([metrics[key] for metrics in walk.metrics]) for key in SCHEMA}
+    if reading is not None and reading.live is not None:
+        measured = reading.live.take(simulator, walk.name, episodes.start)
+        slowest = np.mean([_slowest(times[None]) for times in measured.device_times], axis=0)
+        return _Chunk({**values, **measured.metrics}, read | measured.episode, slowest, passes, [])
     return _Chunk(values, read, walk.slowest, passes, walk.sampler.kept())
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from evaluation.comparison import Comparison
 from evaluation.episodes.errors import EvaluationError
+from evaluation.episodes.live import Live
 from evaluation.report import html, plots, summary
 from evaluation.report.plots import Plot
+from wdmoe_env import Scenario
 from wdmoe_env.files.atomic import write_bytes, write_text
 
 SUMMARY = "summary.json"
@@ -32,6 +34,20 @@ def prepare(out: Path, overwrite: bool) -> None:
             pass
     except OSError as error:
         raise EvaluationError(f"cannot write to --out {out}: {error.strerror or error}") from error
+
+
+def write_live(live: Live, scenario: Scenario, out: Path) -> None:
+    """Write what a testbed recorded: layers, calls, measurements and links.
+
+    Raises:
+        EvaluationError: a file could not be written.
+    """
+    from wdmoe_env.testbed.records import write_records
+
+    try:
+        write_records(out, live.episodes, scenario, live.slow_down)
+    except OSError as error:
+        raise EvaluationError(f"cannot write the records to {out}: {error.strerror or error}") from error
 
 
 def write(comparisons: Sequence[Comparison], made: summary.Summary, out: Path) -> dict[str, list[Plot]]:

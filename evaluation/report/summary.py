@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.comparison import LOOP_METRICS, METRICS, Comparison, Result
+from evaluation.comparison import LOOP_METRICS, METRICS, TESTBED_METRICS, Comparison, Result
 from evaluation.episodes.errors import EvaluationError
 from evaluation.episodes.plan import Plan
 from evaluation.estimates.statistics import Interval
@@ -18,7 +18,13 @@ from wdmoe_env.files.provenance import git_revision, versions
 Summary = dict[str, Any]
 
 
-def build(comparisons: Sequence[Comparison], plan: Plan, command: str, model: dict[str, Any] | None = None) -> Summary:
+def build(
+    comparisons: Sequence[Comparison],
+    plan: Plan,
+    command: str,
+    model: dict[str, Any] | None = None,
+    testbed: dict[str, Any] | None = None,
+) -> Summary:
     """Return `{"scenarios": {NAME: SCENARIO}, "meta": {...}}`.
 
     A SCENARIO is `{"policies": {POLICY: {METRIC: ESTIMATE}}, "optimality_ratio": {POLICY: {"ratio": x, "ci95": [low,
@@ -27,7 +33,8 @@ def build(comparisons: Sequence[Comparison], plan: Plan, command: str, model: di
     `evaluation.estimates.improvement.Pair`; pairs without a change are left out of `reward_vs`.
     An ESTIMATE is `{"mean": x, "ci95": [low, high], "iqm": x, "iqm_ci95": [low, high]}`, and METRIC one of
     `evaluation.comparison.METRICS`, or where a model reads of `LOOP_METRICS` there. Then `meta` has `model` too: the
-    facts in `model`, which model and text these are, and the `streams` that were read in each scenario.
+    facts in `model`, which model and text these are, and the `streams` that were read in each scenario. On a testbed
+    there are `TESTBED_METRICS`, too, and `meta` has `testbed`: which it is, and how it was emulated.
     BOUND is `{"steps": n, "reward": ESTIMATE, "latency_at_floor_ms": ESTIMATE, "frontier": {"retained_mass": [...],
     "latency_ms": [...]}, "states": "shared" | "per policy"}`, described at `evaluation.estimates.certified.Certified`;
     where none is known or asked for it is empty, so is `optimality_ratio`, and no policy has the metric `optimality`.
@@ -56,6 +63,8 @@ def build(comparisons: Sequence[Comparison], plan: Plan, command: str, model: di
     if model is not None:
         read = {one.scenario.name: one.reading.facts() for one in comparisons if one.reading is not None}
         summary["meta"]["model"] = {**model, "streams": read}
+    if testbed is not None:
+        summary["meta"]["testbed"] = testbed
     check_finite(summary)
     return summary
 
@@ -89,7 +98,9 @@ def episode_table(comparisons: Sequence[Comparison]) -> pl.DataFrame:
 def _scenario(comparison: Comparison) -> dict[str, Any]:
     policies = {
         result.name: {
-            name: result.estimates[name].as_dict() for name in (*METRICS, *LOOP_METRICS) if name in result.estimates
+            name: result.estimates[name].as_dict()
+            for name in (*METRICS, *LOOP_METRICS, *TESTBED_METRICS)
+            if name in result.estimates
         }
         for result in comparison.results
     }

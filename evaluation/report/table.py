@@ -11,7 +11,10 @@ from evaluation.estimates.statistics import Interval
 
 COLUMNS = {
     "latency_ms": "latency (ms)",
+    "predicted_ms": "predicted",
+    "prediction_error": "error",
     "latency_vs_top_k": "vs top-k",
+    "predicted_vs_top_k": "predicted",
     "wlr": "WLR (1/s)",
     "wlr_token": "token WLR",
     "wlr_device": "device WLR",
@@ -33,6 +36,7 @@ _RATIO_CAPTION = (
 )
 _RATIO_WIDTH = 106
 """Room for the lines below the table of ratios."""
+_SHARES = ("optimality", "prediction_error")
 _FINE = ("bits_per_byte", "bits_vs_top_k")
 """Metrics whose differences are small, but matter."""
 
@@ -78,7 +82,7 @@ def columns(comparison: Comparison) -> dict[str, str]:
 
 def texts(metric: str, found: Interval) -> tuple[str, str]:
     """Value and interval of a metric as tables show them."""
-    write, unit = (percent, " %") if metric == "optimality" else (_fine if metric in _FINE else number, "")
+    write, unit = (percent, " %") if metric in _SHARES else (_fine if metric in _FINE else number, "")
     return f"{write(found.value)}{unit}", f"{write(found.low)}–{write(found.high)}"  # noqa: RUF001 - an en dash
 
 
@@ -122,6 +126,10 @@ def _caption(comparison: Comparison) -> str:
     if comparison.bound is not None:
         steps = f"{comparison.bound.steps:,} sampled steps"
         text += f"\nof bound: reward as a share of the proven most, mean over {steps}"
+    if "predicted_ms" in comparison.results[0].estimates:
+        text += (
+            "\npredicted: by the simulator for these decisions; error: the layers' median |measured / predicted - 1|"
+        )
     if (reading := comparison.reading) is not None:
         text += (
             f"\nbits: what the model takes to predict the text, in streams of {reading.streams.tokens.shape[1]} tokens "

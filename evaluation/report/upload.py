@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluation.comparison import LOOP_METRICS, METRICS
+from evaluation.comparison import LOOP_METRICS, METRICS, TESTBED_METRICS
 from evaluation.episodes.errors import EvaluationError
 from evaluation.report.outputs import EPISODES, REPORT, SUMMARY
 from evaluation.report.plots import Plot
@@ -45,7 +45,7 @@ def scalars(summary: Summary) -> dict[str, float]:
         f"eval/{scenario}/{policy}/{metric}": metrics[metric]["mean"]
         for scenario, content in summary["scenarios"].items()
         for policy, metrics in content["policies"].items()
-        for metric in (*METRICS, *LOOP_METRICS)
+        for metric in (*METRICS, *LOOP_METRICS, *TESTBED_METRICS)
         if metric in metrics
     }
 
@@ -55,7 +55,8 @@ def summary_rows(summary: Summary) -> tuple[list[str], list[list[Any]]]:
 
     None stands where a scenario has no bound.
     """
-    shown = (*METRICS, *LOOP_METRICS) if "model" in summary["meta"] else METRICS
+    shown = (*METRICS, *(LOOP_METRICS if "model" in summary["meta"] else ()))
+    shown += TESTBED_METRICS if "testbed" in summary["meta"] else ()
     columns = ["scenario", "policy", *(f"{metric}{end}" for metric in shown for end in ("", "_low", "_high"))]
     rows = [
         [scenario, policy, *(value for name in shown for value in _ends(metrics.get(name)))]

@@ -19,7 +19,7 @@ transformers = pytest.importorskip("transformers")
 from wdmoe_env import Simulator  # noqa: E402
 from wdmoe_env.gating.trace import open_trace  # noqa: E402
 from wdmoe_env.moe import contexts  # noqa: E402
-from wdmoe_env.moe.__main__ import COMMANDS, main  # noqa: E402
+from wdmoe_env.moe.__main__ import LINE, main  # noqa: E402
 from wdmoe_env.moe.routers import Routers  # noqa: E402
 
 ONE, TWO = "a" * 3 + "bcdefgh" * 9 + "ä", "Zwei\n" * 11
@@ -240,6 +240,6 @@ def refused(capsys: pytest.CaptureFixture[str], status: int, message: str) -> No
 def test_the_command_line_names_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == main([]) == 0
     printed = capsys.readouterr().out
-    assert all(f"  {name} " in printed for name in COMMANDS)
+    assert all(f"  {name} " in printed for name in LINE.commands)
     assert main(["conquer"]) == 2
-    assert capsys.readouterr().err == f"error: unknown command 'conquer', expected one of {', '.join(COMMANDS)}\n"
+    assert capsys.readouterr().err == f"error: unknown command 'conquer', expected one of {', '.join(LINE.commands)}\n"

@@ -1,0 +1,287 @@
+"""The base station's side of one device: connecting, proving, calling, and telling old answers from new."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeVar
+
+from wdmoe_env.testbed import keys
+from wdmoe_env.testbed.shaping import send_paced
+from wdmoe_env.testbed.wire import (
+    MAX_PAYLOAD,
+    VERSION,
+    Call,
+    Challenge,
+    Failure,
+    Frame,
+    FrameProtocol,
+    Hello,
+    Proof,
+    Refusal,
+    Reply,
+    Welcome,
+    WireError,
+    head,
+)
+
+LOG: Final = logging.getLogger(__name__)
+CONNECT_S: Final = 5.0
+"""Seconds that a connection and its handshake may take."""
+FIRST_RETRY_S: Final = 0.2
+MOST_RETRY_S: Final = 5.0
+Wanted = TypeVar("Wanted")
+State = Literal["down", "connecting", "up"]
+
+
+class LinkError(ConnectionError):
+    """A device cannot be reached, is not who it should be, or does not answer; the message names it."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a device must be.
+
+    Attributes:
+        experts: that it must hold, rising.
+        layers, hidden: of the model.
+        model: its SHA-256; empty: any.
+        shares: SHA-256 of what it may hold, by its experts; asked for when it says which it holds.
+    """
+
+    experts: tuple[int, ...]
+    layers: int
+    hidden: int
+    model: str = ""
+    share: object = None
+
+    def check(self, welcome: Welcome) -> None:
+        """Raise a ValueError that says in what a device is another."""
+        for name in ("layers", "hidden"):
+            if (got := getattr(welcome, name)) != (own := getattr(self, name)):
+                raise ValueError(f"its {name} is {got}, expected {own}")
+        if self.model and welcome.model != self.model:
+            raise ValueError(f"it holds model {welcome.model:.12}, expected {self.model:.12}")
+        if missing := sorted(set(self.experts) - set(welcome.experts)):
+            raise ValueError(f"it holds experts {welcome.experts}, expected {missing[0]} among them")
+        if callable(self.share):
+            try:
+                own = self.share(tuple(welcome.experts))
+            except ValueError:
+                own = ""
+            if own != welcome.share:
+                raise ValueError(f"the weights of its experts {welcome.experts} are others than the model's")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Where a device is, and how to get there.
+
+    Attributes:
+        name: what messages and records call it.
+        host, port: its address.
+        key: pre-shared; empty for none.
+        tls: where it speaks TLS.
+    """
+
+    name: str
+    host: str
+    port: int
+    key: bytes = b""
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back of a call.
+
+    Attributes:
+        reply: its header.
+        payload: its bytes.
+        first, last: when its first and last byte came, `time.perf_counter`.
+        sent: when the last byte of the call was handed over.
+    """
+
+    reply: Reply
+    payload: memoryview
+    first: float
+    last: float
+    sent: float
+
+
+class Link:
+    """One device, as the base station sees it.
+
+    Attributes:
+        peer: where it is.
+        state: `up` after the handshake.
+        fault: why it is down, for messages.
+        welcome: what the device said of itself.
+        stale: answers to calls that nobody waits for any more, dropped.
+        joined: handshakes that succeeded.
+    """
+
+    def __init__(self, peer: Peer, expected: Expected, max_payload: int = MAX_PAYLOAD) -> None:
+        self.peer, self.expected = peer, expected
+        self.state: State = "down"
+        self.fault = "not connected yet"
+        self.welcome: Welcome | None = None
+        self.stale = self.joined = 0
+        self.retry_at, self._retry_s = 0.0, FIRST_RETRY_S
+        self._max_payload = max_payload
+        self._protocol: FrameProtocol | None = None
+        self._waiting: dict[int, asyncio.Future[Frame]] = {}
+        self._greeting: asyncio.Future[Frame] | None = None
+
+    async def connect(self) -> None:
+        """Connect and shake hands; afterwards the link is up.
+
+        Raises:
+            LinkError: it cannot be reached, or is not who it should be.
+        """
+        self.state = "connecting"
+        try:
+            await asyncio.wait_for(self._shake_hands(), CONNECT_S)
+        except (OSError, ValueError, TimeoutError, asyncio.CancelledError) as error:
+            self.drop(_said(error))
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise LinkError(f"device {self.peer.name} at {self.peer.address}: {self.fault}") from error
+        self.state, self.joined, self._retry_s = "up", self.joined + 1, FIRST_RETRY_S
+
+    async def _shake_hands(self) -> None:
+        loop, peer = asyncio.get_running_loop(), self.peer
+        made = FrameProtocol(self._frame, lambda reason: self._lost(made, reason), 0)
+        self._protocol = made
+        named = peer.host if peer.tls else None
+        await loop.create_connection(lambda: made, peer.host, peer.port, ssl=peer.tls, server_hostname=named)
+        _without_delay(made)
+        own = keys.nonce()
+        challenge = await self._ask(Hello(VERSION, own), Challenge)
+        if challenge.version != VERSION:
+            raise ValueError(f"it speaks version {challenge.version}, expected {VERSION}")
+        if challenge.keyed != bool(peer.key):
+            raise ValueError(
+                "it has a key and none was given" if challenge.keyed else "it has no key, expected the one given"
+            )
+        if not keys.proves(challenge.proof, peer.key, b"device", own, challenge.nonce):
+            raise ValueError("it does not know the key")
+        proof = keys.prove(peer.key, b"station", own, challenge.nonce)
+        welcome = await self._ask(Proof(proof, self.expected.model), Welcome)
+        self.expected.check(welcome)
+        self.welcome, made.limit = welcome, self._max_payload
+
+    async def _ask(self, message: Hello | Proof, wanted: type[Wanted]) -> Wanted:
+        assert self._protocol is not None
+        self._greeting = asyncio.get_running_loop().create_future()
+        self._protocol.send(message)
+        answer = (await self._greeting).message
+        if isinstance(answer, Refusal):
+            raise ValueError(f"it refuses: {answer.reason}")
+        if not isinstance(answer, wanted):
+            raise WireError(f"it sent a {type(answer).__name__}, expected a {wanted.__name__}")
+        return answer
+
+    def _frame(self, frame: Frame) -> None:
+        message = frame.message
+        if self.state == "connecting":
+            if self._greeting is None or self._greeting.done():
+                raise WireError(f"a {type(message).__name__} came that was not asked for")
+            self._greeting.set_result(frame)
+            return
+        if not isinstance(message, Reply | Failure):
+            raise WireError(f"a {type(message).__name__} came, expected a Reply")
+        waiting = self._waiting.pop(message.id, None)
+        if waiting is None or waiting.done():
+            self.stale += 1
+            LOG.info("device %s: an answer to call %d, which nobody waits for", self.peer.name, message.id)
+        else:
+            waiting.set_result(frame)
+
+    def _lost(self, protocol: FrameProtocol, reason: Exception) -> None:
+        # That of a connection before is no news.
+        if protocol is self._protocol:
+            self.drop(_said(reason))
+
+    def drop(self, reason: str) -> None:
+        """Close the connection and let everyone who waits know why; it is tried again later."""
+        protocol, self._protocol = self._protocol, None
+        self.state, self.fault = "down", reason
+        self.retry_at = time.perf_counter() + self._retry_s
+        self._retry_s = min(2.0 * self._retry_s, MOST_RETRY_S)
+        if protocol is not None and protocol.transport is not None:
+            protocol.transport.abort()
+        error = LinkError(f"device {self.peer.name} at {self.peer.address}: {reason}")
+        waiting, self._waiting = self._waiting, {}
+        for future in [*waiting.values(), *([self._greeting] if self._greeting else [])]:
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # seen: nobody need wait for it
+        self._greeting = None
+
+    async def call(self, call: Call, parts: Sequence[bytes | memoryview], bit_s: float = 0.0) -> Answer:
+        """Send a call, paced to `bit_s` if that is not 0, and wait for its answer.
+
+        Raises:
+            LinkError: the device is gone, or answers with nothing that fits.
+        """
+        if self.state != "up" or self._protocol is None:
+            raise LinkError(f"device {self.peer.name} at {self.peer.address}: {self.fault}")
+        future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        self._waiting[call.id] = future
+        protocol = self._protocol
+        try:
+            if bit_s:
+                assert protocol.transport is not None
+                size = sum(len(part) for part in parts)
+                sent = await send_paced(protocol.transport, [head(call, size), *parts], bit_s)
+            else:
+                protocol.send(call, *parts)
+                sent = time.perf_counter()
+            frame = await future
+        except LinkError:
+            raise
+        except OSError as error:
+            self.drop(_said(error))
+            raise LinkError(f"device {self.peer.name} at {self.peer.address}: {self.fault}") from error
+        finally:
+            self._waiting.pop(call.id, None)
+        reply = frame.message
+        if isinstance(reply, Failure):
+            raise LinkError(f"device {self.peer.name} at {self.peer.address} cannot answer: {reply.reason}")
+        assert isinstance(reply, Reply)  # by _frame
+        wanted = call.run, call.tokens, call.dtype, call.padding
+        if (reply.run, reply.tokens, reply.dtype, reply.padding) != wanted:
+            self.drop("its answer is to another call than its number says")
+            raise LinkError(f"device {self.peer.name} at {self.peer.address}: {self.fault}")
+        return Answer(reply, frame.payload, frame.first, frame.last, sent)
+
+    def close(self) -> None:
+        """Close for good."""
+        self.drop("closed")
+
+
+def _without_delay(protocol: FrameProtocol) -> None:
+    # asyncio sets TCP_NODELAY by itself on TCP sockets; congestion control is pinned where the system allows it.
+    assert protocol.transport is not None
+    sock = protocol.transport.get_extra_info("socket")
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
+    except (OSError, AttributeError):
+        LOG.debug("congestion control cannot be set to cubic")
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {CONNECT_S:g} s"
+    return " ".join(str(error).split()) or type(error).__name__
