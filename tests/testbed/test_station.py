@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_split_and_whole_are_the_same(family: str, tmp_path: Path) -> None:
         cell.reset(0)
         decided = []
 
-        def decide(layer: int, weights: torch.Tensor) -> torch.Tensor:
+        def decide(layer: int, weights: Any) -> Any:
             decision = policy.decide(cell.show_gates(weights.numpy()[None]))
             cell.step(decision)
             decided.append(torch.from_numpy(np.ascontiguousarray(decision.selection[0])))
@@ -141,12 +142,12 @@ def order(station: Station, layer: int = 0, tokens: int = 8) -> Order:
     return Order(0, layer, rows, scores(gates, selection), selection, gates, lambda kept: scores(gates, kept))
 
 
-def scores(gates: np.ndarray, selection: np.ndarray) -> torch.Tensor:
+def scores(gates: np.ndarray, selection: np.ndarray) -> Any:
     kept = np.where(selection, gates, 0.0)
     return torch.from_numpy(kept / kept.sum(axis=1, keepdims=True)).float()
 
 
-def reference(folder: Path, asked: Order, selection: np.ndarray) -> torch.Tensor:
+def reference(folder: Path, asked: Order, selection: np.ndarray) -> Any:
     held = Experts(ExpertFiles(folder), range(6))
     return held(asked.layer, range(6), asked.rows, scores(asked.gate_weights, selection))
 

@@ -7,14 +7,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("msgspec")
 
-from wdmoe_env.testbed.tensors import decode, decode_weights, encode, encode_weights, row_bytes
+from wdmoe_env.testbed.tensors import check_finite, decode, decode_weights, encode, encode_weights, quantise, row_bytes
 from wdmoe_env.testbed.wire import Dtype, WireError
 
 ROWS = torch.randn((7, 33), generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 3, 7)[:, None]
 
 
 def joined(rows, dtype: Dtype) -> memoryview:
-    return memoryview(bytearray(b"".join(encode(rows, dtype))))
+    return memoryview(bytearray(b"".join(encode(quantise(rows, dtype)))))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 0.0), ("float16", 1e-3), ("int8", 1 / 127)])
@@ -58,9 +58,11 @@ def test_too_few_bytes_are_named() -> None:
 def test_values_that_are_not_finite_are_refused(value: float) -> None:
     bad = torch.tensor([[1.0, value]])
     with pytest.raises(WireError, match="not finite"):
-        decode(memoryview(bytearray(bad.numpy().tobytes())), 1, 2, "float32")
-    with pytest.raises(WireError, match="not finite"):
-        decode_weights(memoryview(bytearray(bad.numpy().tobytes())), 1, 2)
+        check_finite(bad)
+
+
+def test_a_sum_that_overflows_single_precision_is_finite() -> None:
+    check_finite(torch.full((4, 4), 3e38))
 
 
 def test_weights_come_back() -> None:

@@ -15,7 +15,7 @@ import msgspec
 from wdmoe_env.testbed import keys
 from wdmoe_env.testbed.experts import Experts
 from wdmoe_env.testbed.shaping import send_paced, sleep_until
-from wdmoe_env.testbed.tensors import decode, decode_weights, encode, row_bytes
+from wdmoe_env.testbed.tensors import decode, decode_weights, encode, quantise, row_bytes
 from wdmoe_env.testbed.wire import (
     MAX_PAYLOAD,
     VERSION,
@@ -67,7 +67,7 @@ class Device:
 
     def __init__(self, experts: Experts, identity: Identity) -> None:
         self.experts, self.identity = experts, identity
-        self.strangers = 0
+        self.strangers, self.load = 0, _Load()
         self._server: asyncio.Server | None = None
 
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
@@ -243,7 +243,7 @@ class _Connection:
         decoded = time.perf_counter()
         out, (copy_in, compute, copy_out) = held.timed(call.layer, call.experts, rows, weights)
         computed = time.perf_counter()
-        parts: list[bytes | memoryview] = [*encode(out, call.dtype)]
+        parts: list[bytes | memoryview] = [*encode(quantise(out, call.dtype))]
         if call.padding:
             parts.append(bytes(call.padding))
         done = time.perf_counter()
@@ -259,14 +259,23 @@ class _Connection:
             compute_s=compute,
             copy_out_s=copy_out + done - computed,
             hold_s=0.0,
-            load=_load(),
+            load=self._device.load(),
         )
         return reply, parts
 
 
-def _load() -> float:
+class _Load:
     """Share of the processors that were busy over the last minute, as the system says; 0 where it does not."""
-    try:
-        return min(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-    except (OSError, AttributeError):
-        return 0.0
+
+    def __init__(self) -> None:
+        self._value, self._until = 0.0, 0.0
+
+    def __call__(self) -> float:
+        """The share, looked up once a second: it changes no faster."""
+        if (now := time.monotonic()) > self._until:
+            self._until = now + 1.0
+            try:
+                self._value = min(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+            except (OSError, AttributeError):
+                self._value = 0.0
+        return self._value

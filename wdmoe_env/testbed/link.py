@@ -119,6 +119,25 @@ class Answer:
     sent: float
 
 
+@dataclass
+class Pending:
+    """A call that was sent, or is being sent.
+
+    Attributes:
+        call: its header.
+        future: what comes back.
+        began: when it began to be sent.
+        sent: when its last byte was handed over; 0 until then.
+        sender: the task that paces it, if it is paced.
+    """
+
+    call: Call
+    future: asyncio.Future[Frame]
+    began: float
+    sent: float = 0.0
+    sender: asyncio.Task[None] | None = None
+
+
 class Link:
     """One device, as the base station sees it.
 
@@ -156,7 +175,7 @@ class Link:
             self.drop(_said(error))
             if isinstance(error, asyncio.CancelledError):
                 raise
-            raise LinkError(f"device {self.peer.name} at {self.peer.address}: {self.fault}") from error
+            raise self._error(self.fault) from error
         self.state, self.joined, self._retry_s = "up", self.joined + 1, FIRST_RETRY_S
 
     async def _shake_hands(self) -> None:
@@ -221,7 +240,7 @@ class Link:
         self._retry_s = min(2.0 * self._retry_s, MOST_RETRY_S)
         if protocol is not None and protocol.transport is not None:
             protocol.transport.abort()
-        error = LinkError(f"device {self.peer.name} at {self.peer.address}: {reason}")
+        error = self._error(reason)
         waiting, self._waiting = self._waiting, {}
         for future in [*waiting.values(), *([self._greeting] if self._greeting else [])]:
             if not future.done():
@@ -229,42 +248,63 @@ class Link:
                 future.exception()  # seen: nobody need wait for it
         self._greeting = None
 
-    async def call(self, call: Call, parts: Sequence[bytes | memoryview], bit_s: float = 0.0) -> Answer:
-        """Send a call, paced to `bit_s` if that is not 0, and wait for its answer.
-
-        Raises:
-            LinkError: the device is gone, or answers with nothing that fits.
-        """
-        if self.state != "up" or self._protocol is None:
-            raise LinkError(f"device {self.peer.name} at {self.peer.address}: {self.fault}")
+    def begin(self, call: Call, parts: Sequence[bytes | memoryview], bit_s: float = 0.0) -> Pending:
+        """Send a call, at once or paced to `bit_s` if that is not 0; what comes back is awaited elsewhere."""
         future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
-        self._waiting[call.id] = future
+        pending = Pending(call, future, time.perf_counter())
         protocol = self._protocol
+        if self.state != "up" or protocol is None:
+            future.set_exception(self._error(self.fault))
+            return pending
+        self._waiting[call.id] = future
         try:
             if bit_s:
-                assert protocol.transport is not None
                 size = sum(len(part) for part in parts)
-                sent = await send_paced(protocol.transport, [head(call, size), *parts], bit_s)
+                frame = [head(call, size), *parts]
+                pending.sender = asyncio.get_running_loop().create_task(self._send(protocol, frame, bit_s, pending))
             else:
                 protocol.send(call, *parts)
-                sent = time.perf_counter()
-            frame = await future
-        except LinkError:
-            raise
+                pending.sent = time.perf_counter()
         except OSError as error:
             self.drop(_said(error))
-            raise LinkError(f"device {self.peer.name} at {self.peer.address}: {self.fault}") from error
-        finally:
-            self._waiting.pop(call.id, None)
+        return pending
+
+    async def _send(
+        self, protocol: FrameProtocol, frame: list[bytes | memoryview], bit_s: float, pending: Pending
+    ) -> None:
+        assert protocol.transport is not None
+        try:
+            pending.sent = await send_paced(protocol.transport, frame, bit_s)
+        except OSError as error:
+            if protocol is self._protocol:
+                self.drop(_said(error))
+
+    def finish(self, pending: Pending) -> Answer:
+        """The answer to a call, whose future is done or given up.
+
+        Raises:
+            LinkError: there is none, the device is gone, or answers with nothing that fits.
+        """
+        call, future = pending.call, pending.future
+        self._waiting.pop(call.id, None)
+        if pending.sender is not None:
+            pending.sender.cancel()
+        if not future.done():
+            future.cancel()
+            raise self._error(self.fault)
+        frame = future.result()
         reply = frame.message
         if isinstance(reply, Failure):
-            raise LinkError(f"device {self.peer.name} at {self.peer.address} cannot answer: {reply.reason}")
+            raise self._error(f"it cannot answer: {reply.reason}")
         assert isinstance(reply, Reply)  # by _frame
         wanted = call.run, call.tokens, call.dtype, call.padding
         if (reply.run, reply.tokens, reply.dtype, reply.padding) != wanted:
             self.drop("its answer is to another call than its number says")
-            raise LinkError(f"device {self.peer.name} at {self.peer.address}: {self.fault}")
-        return Answer(reply, frame.payload, frame.first, frame.last, sent)
+            raise self._error(self.fault)
+        return Answer(reply, frame.payload, frame.first, frame.last, pending.sent or frame.first)
+
+    def _error(self, reason: str) -> LinkError:
+        return LinkError(f"device {self.peer.name} at {self.peer.address}: {reason}")
 
     def close(self) -> None:
         """Close for good."""

@@ -46,20 +46,22 @@ class LocalDevices:
         self.addresses = [self._address(device) for device in range(len(self.processes))]
         return self.addresses
 
-    def restart(self, device: int) -> None:
-        """Start a device again that has ended, where it listened before.
+    def restart(self, device: int, key: Path | None = None, model: Path | None = None) -> None:
+        """End a device and start it again where it listened before; with another key or model, to see it refused.
 
         Raises:
             RuntimeError: as `start`.
         """
-        self.processes[device].wait(START_S)
-        self.processes[device] = self._launch(device, self.addresses[device][1])
+        self._end(self.processes[device])
+        self.processes[device] = self._launch(device, self.addresses[device][1], key, model)
         self._address(device)
 
-    def _launch(self, device: int, port: int) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "wdmoe_env.testbed", "device", "--model", str(self._model)]
+    def _launch(
+        self, device: int, port: int, key: Path | None = None, model: Path | None = None
+    ) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "wdmoe_env.testbed", "device", "--model", str(model or self._model)]
         command += ["--experts", ",".join(map(str, self._experts[device])), "--listen", f"127.0.0.1:{port}"]
-        command += ["--key", str(self.key_file), "--name", f"local {device}", "--with-parent"]
+        command += ["--key", str(key or self.key_file), "--name", f"local {device}", "--with-parent"]
         # Of as many processes as devices each computes with one thread.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         return subprocess.Popen(  # noqa: S603 - our own module
@@ -86,12 +88,17 @@ class LocalDevices:
         for process in self.processes:
             process.kill()
         for process in self.processes:
-            process.wait(10.0)
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
+            self._end(process)
         self.processes = []
         self._folder.cleanup()
+
+    @staticmethod
+    def _end(process: subprocess.Popen[str]) -> None:
+        process.kill()
+        process.wait(10.0)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def __enter__(self) -> LocalDevices:
         self.start()

@@ -40,6 +40,8 @@ def reassign(
     >>> reassign(weights, decided, np.array([False, True, True]), np.zeros((1, 3), bool), "next-best").astype(int)
     array([[0, 1, 0]])
     """
+    if living.all():
+        return selection
     kept = selection & (answered | living)
     lost = selection.sum(axis=1) - kept.sum(axis=1)
     # None of its own is left: it needs one all the same.

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from wdmoe_env.arrays import BoolArray, FloatArray, IntArray
-from wdmoe_env.testbed.link import Answer, Link, LinkError
+from wdmoe_env.testbed.link import Link, LinkError, Pending
 from wdmoe_env.testbed.reassign import OnFailure, reassign
 from wdmoe_env.testbed.shaping import new_loop
-from wdmoe_env.testbed.tensors import decode, encode, encode_weights, row_bytes
-from wdmoe_env.testbed.wire import Call, Dtype, WireError
+from wdmoe_env.testbed.tensors import check_finite, decode, encode, quantise, row_bytes
+from wdmoe_env.testbed.wire import Call, Dtype
 
 LOG: Final = logging.getLogger(__name__)
 DEADLINE_S: Final = 10.0
@@ -298,17 +298,18 @@ class Station:
         lost = float(order.gate_weights[order.selection & ~selection].sum())
         return LayerRun(out, selection, device_s, time.perf_counter() - start, lost, tuple(calls))
 
-    def _parts(self, order: Order, wanted: BoolArray, weights: Tensor, attempt: int) -> list[_Part]:
+    def _parts(self, order: Order, wanted: BoolArray, weights: Tensor, attempt: int) -> Iterator[_Part]:
         """The call of each device that is needed, from (T, E) choices that are still to be computed."""
-        found = []
-        padded, width = order.pace.padded_bytes if order.pace else 0, order.rows.shape[1]
+        width = order.rows.shape[1]
+        padded = order.pace.padded_bytes if order.pace else 0
+        quantised, by_expert = quantise(order.rows, self.dtype), weights.numpy()
         for device, own in enumerate(self._own):
             mine = wanted[:, own]
             index, used = np.flatnonzero(mine.any(axis=1)), np.flatnonzero(mine.any(axis=0))
             if not index.size:
                 continue
             chosen, experts, tokens = mine[index][:, used], own[used], len(index)
-            by = weights[index][:, experts] * torch.from_numpy(chosen)
+            by: Any = np.where(chosen, by_expert[index[:, None], experts], np.float32(0.0))
             padding = max(0, tokens * (padded - row_bytes(self.dtype, width)))
             held = 0.0
             if order.pace and order.pace.hold:
@@ -329,34 +330,26 @@ class Station:
                 hold_s=held,
                 uplink_bit_s=float(order.pace.up_bit_s[device]) if order.pace else 0.0,
             )
-            rows = order.rows if tokens == len(order.rows) else order.rows[torch.from_numpy(index)]
+            rows = torch.from_numpy(index)
+            taken = quantised if tokens == len(order.rows) else [part.index_select(0, rows) for part in quantised]
             nothing = (bytes(padding),) if padding else ()
-            parts = (*encode(rows, self.dtype), encode_weights(by), *nothing)
-            found.append(_Part(device, index, experts, chosen, call, parts))
-        return found
+            parts = (*encode(taken), memoryview(by).cast("B"), *nothing)
+            yield _Part(device, index, experts, chosen, call, parts)
 
-    async def _ask(self, order: Order, parts: Sequence[_Part], start: float) -> list[_Done]:
+    async def _ask(self, order: Order, parts: Iterable[_Part], start: float) -> list[_Done]:
         """Call the devices, all at once, and wait for them until the deadline."""
         rates = order.pace.down_bit_s if order.pace else np.zeros(len(self.links))
-        began = time.perf_counter()
-        tasks = [
-            self.loop.create_task(self.links[part.device].call(part.call, part.parts, float(rates[part.device])))
-            for part in parts
+        # Each is sent as soon as it is made: a device begins while the next one's call is put together.
+        pending = [
+            (part, self.links[part.device].begin(part.call, part.parts, float(rates[part.device]))) for part in parts
         ]
-        await asyncio.wait(tasks, timeout=self.deadline_s)
-        late = {index for index, task in enumerate(tasks) if not task.done()}
-        for index in late:
-            self.links[parts[index].device].drop(f"no answer within the deadline of {self.deadline_s:g} s")
-            tasks[index].cancel()
-        answers = await asyncio.gather(*tasks, return_exceptions=True)
-        return [
-            self._done(part, answer, "deadline" if index in late else "failed", start, began)
-            for index, (part, answer) in enumerate(zip(parts, answers, strict=True))
-        ]
+        await asyncio.wait([each.future for _, each in pending], timeout=self.deadline_s)
+        late = {part.device for part, each in pending if not each.future.done()}
+        for device in late:
+            self.links[device].drop(f"no answer within the deadline of {self.deadline_s:g} s")
+        return [self._done(part, each, part.device in late, start) for part, each in pending]
 
-    def _done(
-        self, part: _Part, answer: Answer | BaseException, otherwise: Outcome, start: float, began: float
-    ) -> _Done:
+    def _done(self, part: _Part, pending: Pending, late: bool, start: float) -> _Done:
         """What became of a part; what no device may send closes its connection."""
         call, link = part.call, self.links[part.device]
         asked: dict[str, Any] = {
@@ -368,32 +361,28 @@ class Station:
             "experts": len(call.experts),
             "pairs": int(part.chosen.sum()),
             "bytes_down": part.bytes_down,
-            "start_s": began - start,
+            "start_s": pending.began - start,
         }
-        rows = None
-        if isinstance(answer, Answer):
-            try:
-                rows = decode(answer.payload, call.tokens, link.expected.hidden, call.dtype)
-            except WireError as error:
-                answer = error
-        if not isinstance(answer, Answer):
-            if not isinstance(answer, OSError | asyncio.CancelledError):
-                raise answer
+        try:
+            answer = link.finish(pending)
+            rows = decode(answer.payload, call.tokens, link.expected.hidden, call.dtype)
+            check_finite(rows)
+        except OSError as error:
             if link.state == "up":
-                link.drop(str(answer))
+                link.drop(str(error))
             LOG.warning("layer %d: device %s: %s", call.layer, link.peer.name, link.fault)
-            now = time.perf_counter() - start
-            return _Done(part, CallRecord(outcome=otherwise, bytes_up=0, total_s=now, **asked), None)
+            outcome: Outcome = "deadline" if late else "failed"
+            record = CallRecord(outcome=outcome, bytes_up=0, total_s=time.perf_counter() - start, **asked)
+            return _Done(part, record, None)
         reply = answer.reply
-        times = {name: getattr(reply, name) for name in _DEVICE_TIMES}
         record = CallRecord(
             outcome="answered",
             bytes_up=len(answer.payload),
             total_s=answer.last - start,
-            send_s=answer.sent - began,
+            send_s=answer.sent - pending.began,
             uplink_s=answer.last - answer.first,
             load=reply.load,
-            **times,
+            **{name: getattr(reply, name) for name in _DEVICE_TIMES},
             **asked,
         )
         return _Done(part, record, rows)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,26 +22,31 @@ def row_bytes(dtype: Dtype, width: int) -> int:
     return VALUE_BYTES[dtype] * width + (_SCALE_BYTES if dtype == "int8" else 0)
 
 
-def encode(rows: Tensor, dtype: Dtype) -> list[memoryview]:
-    """Bytes of (T, H) rows. Values outside float16 become its largest, rather than infinite.
+def quantise(rows: Tensor, dtype: Dtype) -> tuple[Tensor, ...]:
+    """(T, H) rows as they go onto the wire; values outside float16 become its largest, rather than infinite.
 
-    int8: the rows in units of a scale each, the scales (float32) behind all of them.
+    int8: in units of a scale each, (T, 1) float32, which comes second.
     """
     if dtype == "int8":
         values = rows.float()
         scale = values.abs().amax(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / 127.0
-        return [_bytes((values / scale).round().to(torch.int8)), _bytes(scale)]
+        return (values / scale).round().to(torch.int8), scale
     if dtype == "float16" and rows.dtype != torch.float16:
         most = torch.finfo(torch.float16).max
         rows = rows.clamp(-most, most)
-    return [_bytes(rows.to(_TORCH[dtype]))]
+    return (rows.to(_TORCH[dtype]),)
+
+
+def encode(quantised: Sequence[Tensor]) -> list[memoryview]:
+    """Bytes of quantised rows: all values, and behind them the scales, if there are any."""
+    return [_bytes(part) for part in quantised]
 
 
 def decode(data: memoryview, tokens: int, width: int, dtype: Dtype) -> Tensor:
-    """(T, H) rows of what `encode` gave, float32; for float32 and float16 a copy is made only where it must be.
+    """(T, H) rows of what `encode` gave, float32.
 
     Raises:
-        WireError: there are too few bytes, or a value is not finite.
+        WireError: there are too few bytes.
     """
     if len(data) < (size := tokens * row_bytes(dtype, width)):
         raise WireError(f"a payload has {len(data):,} bytes, expected {size:,} of {tokens} rows of {width} {dtype}")
@@ -47,13 +55,17 @@ def decode(data: memoryview, tokens: int, width: int, dtype: Dtype) -> Tensor:
         return torch.zeros((tokens, width))
     rows = torch.frombuffer(data, dtype=_TORCH[dtype], count=count).reshape(tokens, width).float()
     if dtype == "int8":
-        # A copy: its place need not be a multiple of 4.
-        scales = bytearray(data[count : count + tokens * _SCALE_BYTES])
-        rows = rows * torch.frombuffer(scales, dtype=torch.float32).reshape(tokens, 1)
-    # A sum is finite where all are, but for an overflow of as good as impossible size: one pass, no mask.
-    if not torch.isfinite(rows.sum(dtype=torch.float64)):
-        raise WireError(f"a payload of {tokens} rows holds values that are not finite")
+        # By NumPy: its place need not be a multiple of 4.
+        scales = np.frombuffer(data, dtype=np.float32, count=tokens, offset=count)
+        rows = rows * torch.from_numpy(scales.copy())[:, None]
     return rows
+
+
+def check_finite(rows: Tensor) -> None:
+    """Raise a WireError unless all values are finite."""
+    # A sum is finite only where all are: one pass, no mask; a second one where single precision may just overflow.
+    if not math.isfinite(float(rows.sum())) and not math.isfinite(float(rows.sum(dtype=torch.float64))):
+        raise WireError(f"{len(rows)} rows hold values that are not finite")
 
 
 def encode_weights(weights: Tensor) -> memoryview:
@@ -65,16 +77,13 @@ def decode_weights(data: memoryview, tokens: int, experts: int) -> Tensor:
     """(T, M) float32 weights of what `encode_weights` gave.
 
     Raises:
-        WireError: there are too few bytes, or a value is not finite.
+        WireError: there are too few bytes.
     """
     if len(data) < (size := 4 * tokens * experts):
         raise WireError(f"a payload has {len(data):,} bytes of weights, expected {size:,}")
-    if size == 0:
-        return torch.zeros((tokens, experts))
-    weights = torch.frombuffer(bytearray(data[:size]), dtype=torch.float32).reshape(tokens, experts)
-    if not torch.isfinite(weights.sum()):
-        raise WireError("weights hold values that are not finite")
-    return weights
+    return torch.from_numpy(
+        np.frombuffer(data, dtype=np.float32, count=tokens * experts).reshape(tokens, experts).copy()
+    )
 
 
 def _bytes(values: Tensor) -> memoryview:
