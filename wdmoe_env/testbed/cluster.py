@@ -127,9 +127,11 @@ def find_testbed(
 
 def _read(path: Path) -> ClusterSettings:
     try:
-        return ClusterSettings.model_validate(_tuples(read_yaml(path)))
-    except StorageError as error:
+        data = read_yaml(path)
+    except (StorageError, ValueError) as error:
         raise ValueError(f"--testbed {error}; expected local:N or a YAML file of devices") from error
+    try:
+        return ClusterSettings.model_validate(_tuples(data))
     except ValidationError as error:
         said = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise ValueError(f"--testbed {path}: {said}") from error

@@ -295,7 +295,8 @@ class Link:
         frame = future.result()
         reply = frame.message
         if isinstance(reply, Failure):
-            raise self._error(f"it cannot answer: {reply.reason}")
+            self.drop(f"it cannot answer: {reply.reason}")
+            raise self._error(self.fault)
         assert isinstance(reply, Reply)  # by _frame
         wanted = call.run, call.tokens, call.dtype, call.padding
         if (reply.run, reply.tokens, reply.dtype, reply.padding) != wanted:
