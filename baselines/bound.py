@@ -174,6 +174,8 @@ def reward_bound(
             reference, and the observation holds compute that is but a bound on the true one.
     """
     setting = scenario.reward
+    if not scenario.bounded:
+        raise ValueError("no bound is known where radio.medium is 'shared', or radio.token_once saves transfers")
     if setting.metric != "wlr":
         raise ValueError(f"reward.metric is {setting.metric!r}: a bound on the reward is known for 'wlr' alone")
     problem, lowest = joint_problem(observation, scenario), setting.mass_floor - MASS_TOLERANCE

@@ -91,8 +91,9 @@ def _measure(folder: Path, addresses: list[tuple[int, int]], tokens: int, hidden
     live, bare, inside = np.zeros(layers), np.zeros(layers), np.zeros(layers)
     with Station(links, np.arange(DEVICES)) as station:
         station.open()
-        sizes = [(call.bytes_down, call.bytes_up) for call in station.run(order).calls]
-        echo = _Echo([echo for _, echo in addresses], sizes)
+        calls = station.run(order).calls
+        sizes = [(call.bytes_down, call.bytes_up) for call in calls]
+        echo = _Echo([addresses[call.device][1] for call in calls], sizes)
         for index in range(-20, layers):
             begin = time.perf_counter()
             done = station.run(order)

@@ -43,6 +43,8 @@ class Options(harness.Options):
 
     model: Path
     """Folder of a small model: 4 layers of 8 experts, 2 a token, such as `python -m wdmoe_env.moe train` makes."""
+    text: str = ""
+    """Files for it to read, separated by commas; by default what such a model has not seen."""
     policies: str = "top-k,top-k+bandwidth,wdmoe,price,pretrained:ppo"
     """Policies, as of evaluate.py."""
     passes: int = 32
@@ -105,7 +107,9 @@ def rows(cell: str, options: Options) -> Iterator[Row]:
     contenders = find_contenders(options.policies.split(","), transfer=True)
     check_fit(contenders, [scenario])
     with opened(f"local:{scenario.num_devices}", options.model, scenario, "paced", options.slow_down) as live:
-        reading = find_reader(str(options.model), [], live).reading(scenario, plan)
+        reading = find_reader(str(options.model), options.text.split(",") if options.text else [], live).reading(
+            scenario, plan
+        )
         yield from summed(cell, compare(scenario, contenders, plan, reading=reading), live)
 
 

@@ -140,7 +140,19 @@ class Scenario(Settings):
             noise_w_per_hz=noise,
             payload_bits=self.model.payload_bits,
             outage_s=radio.outage_s,
+            message_s=radio.message_s,
+            shared=radio.medium == "shared",
         )
+
+    @property
+    def sends_once(self) -> bool:
+        """Whether devices of several experts are sent fewer tokens than their experts compute."""
+        return self.radio.token_once and self.model.experts > self.num_devices
+
+    @property
+    def bounded(self) -> bool:
+        """Whether what `baselines.bound` proves holds: of a band that is split, and tokens sent for each expert."""
+        return self.radio.medium == "split" and not self.sends_once
 
     @cached_property
     def radio_replay(self) -> RadioReplay | None:

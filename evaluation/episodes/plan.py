@@ -79,6 +79,7 @@ class Plan:
     def num_sampled(self, scenario: Scenario) -> int:
         """Steps that are compared with their bound: none where there is none to take a share of."""
         known = (scenario.reward.metric, scenario.reward.scale) == (BOUNDED_METRIC, SHARED_SCALE)
+        known &= scenario.bounded
         return min(self.bound_steps, self.episodes * scenario.steps_per_episode) if known else 0
 
     def sample(self, scenario: Scenario) -> tuple[IntArray, IntArray]:

@@ -50,6 +50,8 @@ def _notes(comparison: Comparison, plan: Plan) -> Iterator[str]:
 
 def _why_unbounded(scenario: Scenario) -> str:
     metric = scenario.reward.metric
+    if not scenario.bounded:
+        return "no bound is known where radio.medium is 'shared', or radio.token_once saves transfers"
     if metric != BOUNDED_METRIC:
         return f"no bound is known for reward.metric {metric!r}"
     return f"a share of the bound says nothing with reward.scale {scenario.reward.scale!r}"

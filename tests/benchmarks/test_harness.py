@@ -36,11 +36,14 @@ SMALL: dict[str, str] = {
     "mass_floor": "--states 50",
     "random_cells": "--cells 1 --steps 1",
     "room": "--scenario {tiny} --episodes 2 --lookahead-episodes 0",
+    "testbed_faults": "--faults 2 --devices 2 --deadline 0.5",
+    "testbed_fuzz": "--frames 60",
+    "testbed_overhead": "--tokens 4 --hidden 16 --layers 5",
     "train_throughput": "--scenario {tiny} --num-envs 4 --repeats 1",
     "transfer": "--policies top-k --devices 4 --episodes 2 --bound-steps 2",
 }
 """Options that make each script quick."""
-ELSEWHERE = {"kill_and_resume", "loss_against_mass"}
+ELSEWHERE = {"kill_and_resume", "loss_against_mass", "testbed_prediction"}
 """Scripts whose own tests run them with --json."""
 QUICK = hyperparameters("ppo", "paper", width=8, rollout=32, batch_size=16, n_epochs=1)
 

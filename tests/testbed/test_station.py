@@ -24,12 +24,12 @@ from wdmoe_env.interface import Decision
 from wdmoe_env.moe.in_the_loop import ModelInTheLoop
 from wdmoe_env.moe.local_model import load_model
 from wdmoe_env.moe.routers import Routers
+from wdmoe_env.system.availability import NoDeviceLeftError
 from wdmoe_env.testbed.cell import LiveCell
 from wdmoe_env.testbed.device import Device, Identity
 from wdmoe_env.testbed.experts import Experts
 from wdmoe_env.testbed.link import Expected, Link, LinkError, Peer
 from wdmoe_env.testbed.passes import Decoder
-from wdmoe_env.testbed.reassign import NoDeviceLeftError
 from wdmoe_env.testbed.shares import ExpertFiles
 from wdmoe_env.testbed.split_model import attached, load_split
 from wdmoe_env.testbed.station import Order, Station

@@ -34,7 +34,7 @@ class Receiver:
 
         self.protocol.connection_made(Transport())
 
-    def feed(self, data: bytes, at_once: int = 10**9) -> None:
+    def take_in(self, data: bytes, at_once: int = 10**9) -> None:
         while data and not self.aborted:
             buffer = self.protocol.get_buffer(-1)
             count = min(len(buffer), len(data), at_once)
@@ -50,7 +50,7 @@ CALL = Call(run=1, forward=2, layer=3, attempt=1, id=7, experts=[0, 4], tokens=5
 def test_frames_come_in_whatever_the_pieces(at_once: int) -> None:
     receiver = Receiver()
     payload = bytes(range(200))
-    receiver.feed(head(CALL, 200) + payload + head(Hello(1, bytes(32))) + head(CALL, 200) + payload, at_once)
+    receiver.take_in(head(CALL, 200) + payload + head(Hello(1, bytes(32))) + head(CALL, 200) + payload, at_once)
     assert [type(frame.message) for frame in receiver.frames] == [Call, Hello, Call]
     assert [bytes(frame.payload) for frame in receiver.frames] == [payload, b"", payload]
     assert receiver.frames[0].message == CALL
@@ -77,7 +77,7 @@ def test_the_prefix_is_as_documented() -> None:
 )
 def test_what_is_no_frame_is_named_and_closes(data: bytes, said: str) -> None:
     receiver = Receiver()
-    receiver.feed(data)
+    receiver.take_in(data)
     assert receiver.aborted
     assert receiver.frames == []
     with pytest.raises(WireError, match=said):
@@ -96,14 +96,14 @@ def test_values_out_of_range_are_refused(changes: dict[str, object]) -> None:
 @given(st.binary(max_size=300))
 def test_any_header_is_a_message_or_an_error(data: bytes) -> None:
     receiver = Receiver()
-    receiver.feed(struct.pack("!4sII", b"WDM1", max(1, len(data)), 0) + (data or b"\xc1"))
+    receiver.take_in(struct.pack("!4sII", b"WDM1", max(1, len(data)), 0) + (data or b"\xc1"))
     assert receiver.aborted != bool(receiver.frames)
 
 
 @given(st.binary(min_size=12, max_size=300).filter(lambda data: data[:4] != b"WDM1"))
 def test_any_other_beginning_closes(data: bytes) -> None:
     receiver = Receiver()
-    receiver.feed(data)
+    receiver.take_in(data)
     assert receiver.aborted
     assert not receiver.frames
 

@@ -146,6 +146,15 @@ def _memory_gb(board: str | None) -> float | None:
     return boards.load_board(board).memory_gb if board is not None and board in boards.board_names() else None
 
 
+class Availability(Settings):
+    """How long a device stays and is gone, each exponentially distributed: a Markov chain of two states."""
+
+    up_s: Positive
+    """Mean seconds that it is there."""
+    down_s: Positive
+    """Mean seconds that it is gone."""
+
+
 class DeviceSettings(Settings):
     """A group of like devices."""
 
@@ -157,3 +166,5 @@ class DeviceSettings(Settings):
     memory_reserve_gb: NonNegative = 1.5
     """Memory that the operating system and buffers keep (assumed)."""
     speed_m_s: Range = Range(low=0.0, high=0.0)
+    availability: Availability | None = None
+    """How it comes and goes; by default it is always there."""

@@ -88,6 +88,12 @@ class RadioSettings(Settings):
     noise_figure_db: NonNegative = 0.0
     outage_s: Positive = 10.0
     """A link that cannot carry one token in this time is charged this time: nothing becomes infinite."""
+    message_s: NonNegative = 0.0
+    """Seconds that a call of a device takes besides payload and computing: headers, queues, waking up."""
+    token_once: bool = False
+    """Whether a token goes once to a device that hosts several of its experts, and one weighted sum comes back."""
+    medium: Literal["split", "shared"] = "split"
+    """`split`: each link has its share of the band. `shared`: devices take turns on all of it; there are no shares."""
 
 
 class Shadowing(Settings):

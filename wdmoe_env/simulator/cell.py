@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from wdmoe_env.arrays import ComplexArray, FloatArray
+from wdmoe_env.arrays import BoolArray, ComplexArray, FloatArray
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.simulator.noise import CellNoise, CellStart
 from wdmoe_env.simulator.state import CellState, TraceState
-from wdmoe_env.system import channel
+from wdmoe_env.system import availability, channel
 
 MAX_LOAD = 0.95
 NEWEST = 0.3
@@ -25,6 +25,11 @@ class CellDynamics:
         self._shape = (num_envs, scenario.num_devices)
         speeds = [group.speed_m_s for group in scenario.device_groups]
         self._speed = np.array([speed.low for speed in speeds]), np.array([speed.high for speed in speeds])
+        stays = [group.availability for group in scenario.device_groups]
+        self._stays = (
+            np.array([1.0 if stay is None else stay.up_s for stay in stays]),
+            np.array([0.0 if stay is None else stay.down_s for stay in stays]),
+        )
         self._throttles = self._load.thermal_slowdown > 0 and self._load.thermal_threshold < 1
 
     def start(self, drawn: CellStart) -> CellState:
@@ -41,7 +46,7 @@ class CellDynamics:
         known, load = self._estimate(gain, drawn.noise), self._all_work(background, heat)
         return CellState(
             *(position, velocity, sight, shadow, scatter, background, heat),
-            *(path_gain, gain, known, known, load, trace),
+            *(path_gain, gain, known, known, load, trace, self._presence(None, drawn.noise, np.array([[np.inf]]))),
         )
 
     def advance(self, state: CellState, noise: CellNoise, elapsed_s: FloatArray, busy_s: FloatArray) -> CellState:
@@ -61,7 +66,15 @@ class CellDynamics:
         return CellState(
             *(position, velocity, state.sight, shadow, scatter, background, heat),
             *(path_gain, gain, known, average, self._all_work(background, heat), trace),
+            present=self._presence(state.present, noise, elapsed),
         )
+
+    def _presence(self, present: BoolArray | None, noise: CellNoise, elapsed: FloatArray) -> BoolArray | None:
+        """Which devices are there after (N, 1) seconds; None where all always are."""
+        if noise.switch is None:
+            return None
+        before = np.ones(self._shape, dtype=bool) if present is None else present
+        return availability.next_presence(before, noise.switch, elapsed, *self._stays)
 
     @property
     def stretches(self) -> int:

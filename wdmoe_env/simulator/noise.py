@@ -17,6 +17,7 @@ class CellNoise(NamedTuple):
         scatter: (N, 2, 2 L, U) of small-scale fading.
         shadow, turn, background: (N, U) of shadowing, of headings, and of other work's load.
         csi: (N, 2, U) of the error of channel estimates.
+        switch: (N, U) uniform in [0, 1), which devices come and go by.
     """
 
     scatter: FloatArray | None
@@ -24,6 +25,7 @@ class CellNoise(NamedTuple):
     turn: FloatArray | None
     background: FloatArray | None
     csi: FloatArray | None
+    switch: FloatArray | None
 
 
 class CellStart(NamedTuple):
@@ -48,12 +50,15 @@ class CellDraws:
         self._block = num_envs, rows, scenario.num_devices
         self._scatter = num_envs, 2, 2 * scenario.channel.fading.diversity, scenario.num_devices
         self._replays = scenario.radio_replay is not None
+        self._switches = any(group.availability is not None for group in scenario.devices)
 
     def noise(self, rng: np.random.Generator) -> CellNoise:
         """Draw the noise of one step."""
         block = rng.standard_normal(self._block)
         scatter, shadow, turn, background, csi = [None if at is None else block[:, at] for at in self._at]
-        return CellNoise(None if scatter is None else scatter.reshape(self._scatter), shadow, turn, background, csi)
+        faded = None if scatter is None else scatter.reshape(self._scatter)
+        switch = rng.random((self._block[0], self._block[2])) if self._switches else None
+        return CellNoise(faded, shadow, turn, background, csi, switch)
 
     def start(self, rng: np.random.Generator) -> CellStart:
         """Draw what episodes begin with."""

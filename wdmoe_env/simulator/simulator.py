@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdmoe_env import allocation
-from wdmoe_env.arrays import FloatArray, GateArray
+from wdmoe_env.arrays import BoolArray, FloatArray, GateArray
 from wdmoe_env.gating.bank import Split, gate_bank
-from wdmoe_env.gating.external import check_gates
-from wdmoe_env.interface import Decision, Observation, Outcome, plain_sums
+from wdmoe_env.gating.external import ExternalGates, check_gates
+from wdmoe_env.interface import Decision, Observation, Outcome, plain_routing, plain_sums
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.simulator.decision_check import check_values, in_form
 from wdmoe_env.simulator.dynamics import Dynamics
 from wdmoe_env.simulator.state import CellState, SimulatorState, freeze, with_own_rng
 from wdmoe_env.simulator.step_metrics import step_metrics
 from wdmoe_env.system import metrics, selection
+from wdmoe_env.system.availability import mask_gates, reassign
 from wdmoe_env.system.latency import carrier_to_noise_density
 from wdmoe_env.system.layer import LayerTimes, layer_times
 from wdmoe_env.system.selection import PlainSums, Routing
@@ -118,6 +119,23 @@ class Simulator:
         goes_on = seed is None and self._state is not None
         return self._enter(self._dynamics.start(self._now.rng if goes_on else np.random.default_rng(seed)))
 
+    @property
+    def _living(self) -> BoolArray | None:
+        """(N, E) experts whose device is there; None where all are."""
+        present = self._now.cell.present
+        return None if present is None or present.all() else present[:, self._compute.host]
+
+    def _gates(self, gate_weights: GateArray, shape: tuple[int, ...]) -> ExternalGates:
+        """Gate weights from outside, checked, of the experts that are there."""
+        k, living = self.scenario.model.top_k, self._living
+        given = check_gates(gate_weights, shape, k)
+        if living is None:
+            return given
+        masked = check_gates(mask_gates(given.weights, living), shape, k)
+        # Fewer than K may be there.
+        routed = _reassigned(masked.weights, masked.routed, living)
+        return replace(masked, routed=routed, plain=selection.plain_sums(masked.weights, routed))
+
     def show_gates(self, gate_weights: GateArray) -> Observation:
         """Put a real router's weights in the place of the bank's, for the layer that is decided next and no other.
 
@@ -132,7 +150,7 @@ class Simulator:
             RuntimeError: `reset` was not called yet.
         """
         known = self.observation
-        given = check_gates(gate_weights, known.gate_weights.shape, self.scenario.model.top_k)
+        given = self._gates(gate_weights, known.gate_weights.shape)
         seen = replace(known, gate_weights=given.weights, routed=given.routed, plain=given.plain)
         self._observation = freeze(seen)
         return seen
@@ -170,10 +188,12 @@ class Simulator:
         """Times and metrics of this layer as decided, in the cell as it truly is."""
         gate_weights = self.observation.gate_weights
         decision = in_form(decision, self.scenario, self.num_envs)
+        if (living := self._living) is not None:
+            decision = replace(decision, selection=_reassigned(gate_weights, decision.selection, living))
         routing = selection.routing(gate_weights, decision.selection)
         check_values(decision, routing, self.scenario)
         plain, plain_times, cn0 = self._plain_layer()
-        times = self._times(routing, decision.bandwidth, cn0)
+        times = self._times(routing, decision.selection, decision.bandwidth, cn0)
         return times, step_metrics((routing, times), (plain, plain_times), self.scenario)
 
     def _plain_layer(self) -> tuple[Routing, LayerTimes, FloatArray]:
@@ -183,16 +203,22 @@ class Simulator:
             gain = self._now.cell.gain
             cn0 = carrier_to_noise_density(gain[:, 0], gain[:, 1], self._radio)
             plain = self._plain_routing(observation)
-            known = self._plain = observation, (plain, self._times(plain, self._uniform, cn0), cn0)
+            routed = plain_routing(observation, self.scenario.model.top_k) if self.scenario.sends_once else None
+            known = self._plain = observation, (plain, self._times(plain, routed, self._uniform, cn0), cn0)
         return known[1]
 
-    def _times(self, routing: Routing, bandwidth: FloatArray, cn0: FloatArray) -> LayerTimes:
-        computation = self.compute_time(routing.tokens)
-        return layer_times(self._compute.per_device(routing.tokens), computation, bandwidth, cn0, self._radio)
+    def _times(self, routing: Routing, chosen: BoolArray | None, bandwidth: FloatArray, cn0: FloatArray) -> LayerTimes:
+        computation, tokens = self.compute_time(routing.tokens), self._compute.per_device(routing.tokens)
+        sent = None
+        if self.scenario.sends_once and chosen is not None:
+            sent = selection.tokens_per_device(chosen, self._compute.host, self.scenario.num_devices)
+        return layer_times(tokens, computation, bandwidth, cn0, self._radio, sent)
 
     def _plain_routing(self, observation: Observation) -> Routing:
         """What plain top-K routing asks of the experts in this layer; every token uses K of them."""
         k = self.scenario.model.top_k
+        if self._living is not None and observation.routed is not None:
+            return selection.routing(observation.gate_weights, observation.routed)
         sums = plain_sums(observation, k)
         return Routing(sums.tokens, sums.mass, sums.mass / k, k, k)
 
@@ -216,6 +242,10 @@ class Simulator:
             routed=self._bank.routed[row].swapaxes(1, 2),
             plain=PlainSums(self._bank.plain.table[row]),
         )
+        if self._living is not None and cell.present is not None:
+            given, there = self._gates(seen.gate_weights, seen.gate_weights.shape), cell.present
+            seen = replace(seen, gate_weights=given.weights, routed=given.routed, plain=given.plain)
+            seen = replace(seen, gain_dl=np.where(there, seen.gain_dl, 0.0), gain_ul=np.where(there, seen.gain_ul, 0.0))
         return freeze(seen)
 
     def state(self) -> SimulatorState:
@@ -245,3 +275,10 @@ class Simulator:
     def copy(self) -> Simulator:
         """Another simulator that is where this one is: given the same decisions both bring the same, independently."""
         return copy.deepcopy(self)
+
+
+def _reassigned(gate_weights: GateArray, chosen: BoolArray, living: BoolArray) -> BoolArray:
+    """A (N, J, E) selection without the experts that are gone, by (N, E) which are there: next-best ones take over."""
+    shape = chosen.shape
+    each = np.repeat(living, shape[1], axis=0)
+    return reassign(gate_weights.reshape(each.shape), chosen.reshape(each.shape), each).reshape(shape)

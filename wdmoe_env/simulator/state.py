@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wdmoe_env.arrays import ComplexArray, FloatArray
+from wdmoe_env.arrays import BoolArray, ComplexArray, FloatArray
 
 State = TypeVar("State")
 Frozen = TypeVar("Frozen")
@@ -48,6 +48,7 @@ class CellState:
         average_gain: (N, 2, U) geometric running mean of the known gains, or just these where they are the true ones.
         load: (N, U) share of compute that is taken.
         trace: with recorded gains, where the devices are in them; None without.
+        present: (N, U) which devices are there; None where all always are.
     """
 
     position: ComplexArray
@@ -63,6 +64,7 @@ class CellState:
     average_gain: FloatArray
     load: FloatArray
     trace: TraceState | None
+    present: BoolArray | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

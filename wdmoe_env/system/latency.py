@@ -28,6 +28,8 @@ class Radio:
         noise_w_per_hz: noise power density, W/Hz.
         payload_bits: bits of a token in one direction.
         outage_s: the longest time a token is charged for in one direction, s.
+        message_s: what a call of a device takes besides payload and computing, s.
+        shared: whether devices take turns on the whole band, which cannot be split.
     """
 
     bandwidth_hz: float
@@ -36,6 +38,8 @@ class Radio:
     noise_w_per_hz: float
     payload_bits: float
     outage_s: float
+    message_s: float = 0.0
+    shared: bool = False
 
     @cached_property
     def payload_nats(self) -> float:
@@ -107,6 +111,22 @@ def device_time(tokens: FloatArray, communication: FloatArray, computation: Floa
         computation: (N, U) seconds, already summed over the device's experts; 0 without tokens.
     """
     return tokens * communication + computation
+
+
+def air_time(tokens: FloatArray, bandwidth: FloatArray, cn0: FloatArray, radio: Radio) -> FloatArray:
+    r"""Seconds that (N, U) tokens and their results take on the air: (N, U).
+
+    With a band that is split, :math:`n_u t_u^{comm}`. With a shared one (R) the split is of no account: every device
+    has the whole band in its turn, turns are short, and all begin at once, so that
+
+    .. math:: t_u = \sum_v \min(a_u, a_v), \quad a_u = n_u\, t_u^{comm}(B)
+
+    (processor sharing: while a device is served, each other one has as much time on the air, until it is done).
+    """
+    if not radio.shared:
+        return tokens * communication_time(bandwidth, cn0, radio)
+    alone = tokens * communication_time(np.full_like(bandwidth, radio.bandwidth_hz), cn0, radio)
+    return np.minimum(alone[:, :, None], alone[:, None, :]).sum(axis=-1)
 
 
 def block_latency(times: FloatArray) -> FloatArray:

@@ -9,7 +9,7 @@ import numpy as np
 from wdmoe_env.arrays import FloatArray
 from wdmoe_env.system import metrics
 from wdmoe_env.system.compute import ComputeModel
-from wdmoe_env.system.latency import Radio, block_latency, communication_time, device_time
+from wdmoe_env.system.latency import Radio, air_time, block_latency
 from wdmoe_env.system.selection import Routing
 
 
@@ -31,10 +31,21 @@ class LayerTimes:
 
 
 def layer_times(
-    tokens: FloatArray, computation: FloatArray, bandwidth: FloatArray, cn0: FloatArray, radio: Radio
+    tokens: FloatArray,
+    computation: FloatArray,
+    bandwidth: FloatArray,
+    cn0: FloatArray,
+    radio: Radio,
+    sent: FloatArray | None = None,
 ) -> LayerTimes:
-    """Times of a layer from (N, U) tokens, seconds of computation and bandwidth, and (2, N, U) C/N0."""
-    times = device_time(tokens, communication_time(bandwidth, cn0, radio), computation)
+    """Times of a layer from (N, U) tokens, seconds of computation and bandwidth, and (2, N, U) C/N0.
+
+    `sent` are the (N, U) tokens on the air, where they are not once for each expert: see `radio.token_once`.
+    """
+    air = air_time(tokens if sent is None else sent, bandwidth, cn0, radio)
+    times = air + computation
+    if radio.message_s:
+        times = times + radio.message_s * (tokens > 0.0)
     return LayerTimes(tokens, computation, times, block_latency(times))
 
 

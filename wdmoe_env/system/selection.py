@@ -87,6 +87,12 @@ def routing(gate_weights: GateArray, selection: BoolArray) -> Routing:
     )
 
 
+def tokens_per_device(chosen: BoolArray, host: IntArray, devices: int) -> FloatArray:
+    """(N, U) tokens that use any expert of a device, from a (N, J, E) selection: each counts once."""
+    each = [chosen[..., host == device].any(axis=-1).sum(axis=-1) for device in range(devices)]
+    return np.stack(each, axis=-1).astype(np.float64)
+
+
 def top_k(gate_weights: GateArray, k: int) -> BoolArray:
     """Plain top-K routing (Shazeer et al. 2017): the K largest weights of a token, the first of equals. (N, J, E)."""
     weights = by_expert(gate_weights)

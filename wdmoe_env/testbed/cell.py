@@ -21,7 +21,8 @@ from wdmoe_env.simulator.simulator import Simulator
 from wdmoe_env.simulator.state import SimulatorState
 from wdmoe_env.simulator.step_metrics import Layer, step_metrics
 from wdmoe_env.system import selection
-from wdmoe_env.system.latency import LN2, carrier_to_noise_density, communication_time, rate
+from wdmoe_env.system.availability import mask_gates
+from wdmoe_env.system.latency import LN2, carrier_to_noise_density, rate
 from wdmoe_env.system.layer import LayerTimes
 from wdmoe_env.testbed.estimates import LinkEstimates
 from wdmoe_env.testbed.station import CallRecord, LayerRun, Order, Pace, Station
@@ -76,6 +77,7 @@ class _Pending:
     forward: int
     layer: int
     gates: GateArray
+    softmax: GateArray
     decision: Decision
     times: LayerTimes
     air: FloatArray
@@ -125,6 +127,7 @@ class LiveCell(Simulator):
         self.metrics: list[dict[str, NDArray[Any]]] = []
         self._pending: _Pending | None = None
         self._clock = self._shown = 0.0
+        self._softmax: GateArray = np.zeros(0)
         self._last_device_time = np.zeros((1, scenario.num_devices))
 
     def reset(self, seed: int | None = None) -> Observation:
@@ -142,8 +145,11 @@ class LiveCell(Simulator):
         self._shown = time.perf_counter()
         if self.links == "none":
             self._impose(self.estimates.gain(), self.estimates.load)
-        seen = super().show_gates(gate_weights)
         living = self.station.living
+        self._softmax = gate_weights[0]
+        there = living[self.scenario.hosts][None]
+        # As the simulator shows devices that come and go. Where none is left, whoever runs the layer says so.
+        seen = super().show_gates(mask_gates(gate_weights, there) if there.any() and not there.all() else gate_weights)
         observed = replace(
             seen,
             gain_dl=np.where(living, seen.gain_dl, 0.0),
@@ -171,13 +177,14 @@ class LiveCell(Simulator):
         if self.links == "none":
             decision = replace(decision, bandwidth=allocation.uniform(self.scenario, 1))
         times, _ = self._run(decision)
-        plain, plain_times, cn0 = self._plain_layer()
+        plain, plain_times, _ = self._plain_layer()
         layers = self.scenario.model.layers
-        air = times.tokens * communication_time(decision.bandwidth, cn0, self._radio)
+        air = times.device - times.computation
         pending = _Pending(
             now.step // layers,
             now.step % layers,
             gates,
+            self._softmax,
             decision,
             times,
             air[0],
@@ -219,7 +226,7 @@ class LiveCell(Simulator):
             raise RuntimeError(
                 f"layer {layer} is to be run, but {'none' if pending is None else pending.layer} was decided"
             )
-        gates = pending.gates[0]
+        gates = pending.softmax
         probabilities = torch.tensor(gates, dtype=torch.float32)
         logits = probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
         chosen = pending.decision.selection[0]

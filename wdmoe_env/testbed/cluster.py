@@ -17,10 +17,10 @@ from wdmoe_env.files.safe import StorageError
 from wdmoe_env.files.yaml import read_yaml
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.settings.parts import Positive, Settings
+from wdmoe_env.system.availability import OnFailure
 from wdmoe_env.testbed import keys
 from wdmoe_env.testbed.link import Expected, Link, Peer
 from wdmoe_env.testbed.local import LocalDevices
-from wdmoe_env.testbed.reassign import OnFailure
 from wdmoe_env.testbed.serve import parse_address
 from wdmoe_env.testbed.shares import ExpertFiles
 from wdmoe_env.testbed.station import DEADLINE_S, Station

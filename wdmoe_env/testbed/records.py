@@ -71,10 +71,25 @@ def write_records(folder: Path, episodes: Sequence[Episode], scenario: Scenario,
     for device, trace in traces:
         write_radio_trace(folder / trace_name(device), trace)
     if len(traces) == scenario.num_devices:
-        write_text(folder / SCENARIO, _replay(scenario, measurements, [trace for _, trace in traces]))
+        links = [trace for _, trace in traces]
+        write_text(folder / SCENARIO, _replay(scenario, measurements, links, _message_s(episodes)))
 
 
-def _replay(scenario: Scenario, measurements: Sequence[Measurement], traces: Sequence[RadioTrace]) -> str:
+def _message_s(episodes: Sequence[Episode]) -> float:
+    """Median seconds of a call that are neither transfer nor computing."""
+    spent = [
+        sum(parts_of({**asdict(call), "slow_down": record.slow_down})[part] for part in ("queue", "overhead"))
+        for episode in episodes
+        for record in episode.records
+        for call in record.calls
+        if call.outcome == "answered"
+    ]
+    return max(0.0, float(np.median(spent))) if spent else 0.0
+
+
+def _replay(
+    scenario: Scenario, measurements: Sequence[Measurement], traces: Sequence[RadioTrace], message_s: float
+) -> str:
     """A scenario that replays the records: links of all devices, and compute of those that were measured enough."""
     data = scenario.model_dump(mode="json", exclude_none=True)
     steps = np.concatenate([np.diff(trace.seconds) for trace in traces])
@@ -98,6 +113,8 @@ def _replay(scenario: Scenario, measurements: Sequence[Measurement], traces: Seq
             "max_gap_s": MAX_GAP_S,
         },
     }
+    # What the testbed taught: calls have a price of their own, and tokens are sent once.
+    data["radio"] |= {"message_s": significant(message_s, 3), "token_once": True}
     data |= {"name": f"{scenario.name}-live", "devices": devices}
     data["description"] = f"{scenario.name}, with the links and the compute that a testbed measured"
     said = "# Written by `evaluate.py --testbed`; everything it names lies beside it.\n"

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wdmoe_env.arrays import BoolArray, FloatArray, IntArray
+from wdmoe_env.arrays import BoolArray, FloatArray, GateArray, IntArray
+from wdmoe_env.system.availability import OnFailure, reassign
 from wdmoe_env.testbed.link import Link, LinkError, Pending
-from wdmoe_env.testbed.reassign import OnFailure, reassign
 from wdmoe_env.testbed.shaping import new_loop
 from wdmoe_env.testbed.tensors import check_finite, decode, encode, quantise, row_bytes
 from wdmoe_env.testbed.wire import Call, Dtype
@@ -63,7 +63,7 @@ class Order:
     rows: Tensor
     weights: Tensor
     selection: BoolArray
-    gate_weights: FloatArray
+    gate_weights: GateArray
     rescore: Rescore
     pace: Pace | None = None
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wdmoe_env.testbed.reassign import NoDeviceLeftError, OnFailure, reassign
+from wdmoe_env.system.availability import NoDeviceLeftError, OnFailure, reassign
 
 WEIGHTS = np.array([[0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])
 DECIDED = np.array([[1, 1, 0, 0], [0, 0, 1, 1]], dtype=bool)
