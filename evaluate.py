@@ -54,8 +54,9 @@ class Options:
     """UTF-8 files for it to read, separated by commas; by default what a model of wdmoe_env.moe train has not seen."""
     testbed: str = ""
     """local:N or a YAML file of devices, which hold the experts of --model: latency is measured, not only predicted."""
-    links: Literal["none", "paced"] | None = None
-    """Of a testbed: as the network is, or paced to the scenario's channel; by default paced on this machine alone."""
+    links: Literal["none", "paced", "kernel"] | None = None
+    """Of a testbed: as the network is, or paced to the scenario's channel, by senders or by the kernel (root alone); by
+    default paced on this machine and none elsewhere."""
     slow_down: float = 1.0
     """Of a testbed: stretches all emulated times, so that this machine keeps up."""
     transfer: bool = False

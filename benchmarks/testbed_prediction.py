@@ -1,4 +1,4 @@
-"""Predicted and measured: 30 passes of each policy over 8 devices of this machine, paced to the scenario's channel.
+"""Predicted and measured: 30 passes of each policy over 8 devices of this machine, links held to the channel.
 
 A real model is split over processes, the simulator predicts each layer, and the layer is measured. Bars: the median
 absolute error of the layer latency at most 5 %, its 95th percentile at most 15 %; policies rank as in the simulator,
@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -49,6 +49,8 @@ class Options(harness.Options):
     """Policies, as of evaluate.py."""
     passes: int = 32
     """Forward passes of each."""
+    links: Literal["paced", "kernel"] = "paced"
+    """Who holds the links to the channel's rates: the senders, or the kernel (root alone)."""
     slow_down: float = 8.0
     """Stretches all emulated times; measured ones are divided by it."""
     seed: int = 0
@@ -73,7 +75,9 @@ class Row:
 
 
 def main(options: Options) -> None:
-    title = f"layer latency, all times stretched {options.slow_down:g} times while they are measured"
+    title = (
+        f"layer latency, links {options.links}, all times stretched {options.slow_down:g} times while they are measured"
+    )
     with harness.Report(options, COLUMNS, title=title) as report:
         for cell in CELLS:
             report.heading(cell)
@@ -106,7 +110,7 @@ def rows(cell: str, options: Options) -> Iterator[Row]:
     )
     contenders = find_contenders(options.policies.split(","), transfer=True)
     check_fit(contenders, [scenario])
-    with opened(f"local:{scenario.num_devices}", options.model, scenario, "paced", options.slow_down) as live:
+    with opened(f"local:{scenario.num_devices}", options.model, scenario, options.links, options.slow_down) as live:
         reading = find_reader(str(options.model), options.text.split(",") if options.text else [], live).reading(
             scenario, plan
         )

@@ -54,7 +54,7 @@ class Live:
     """
 
     station: Station
-    links: Literal["none", "paced"]
+    links: Literal["none", "paced", "kernel"]
     slow_down: float
     facts: dict[str, Any]
     episodes: list[Episode] = field(default_factory=list)
@@ -108,7 +108,7 @@ class Live:
 
 @contextmanager
 def opened(
-    spec: str, model: Path, scenario: Scenario, links: Literal["none", "paced"] | None, slow_down: float
+    spec: str, model: Path, scenario: Scenario, links: Literal["none", "paced", "kernel"] | None, slow_down: float
 ) -> Iterator[Live]:
     """Connect to a testbed, and let local devices live as long as the context.
 

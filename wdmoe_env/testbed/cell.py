@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,10 +25,8 @@ from wdmoe_env.system.availability import mask_gates
 from wdmoe_env.system.latency import LN2, carrier_to_noise_density, rate
 from wdmoe_env.system.layer import LayerTimes
 from wdmoe_env.testbed.estimates import LinkEstimates
+from wdmoe_env.testbed.kernel import Links
 from wdmoe_env.testbed.station import CallRecord, LayerRun, Order, Pace, Station
-
-Links = Literal["none", "paced"]
-"""`paced`: each sender holds to the rate of the scenario's channel. `none`: as the network is, no band to split."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +88,11 @@ class LiveCell(Simulator):
     """One cell: a step decides and predicts a layer, then `run` has the devices do it.
 
     What is observed is what is really known: gate weights of these tokens, times that the devices took, and of links
-    the scenario's channel (`paced`), or estimates from past transfers and the loads that devices report (`none`).
+    the scenario's channel, or for `none` estimates from past transfers, and the loads that devices report.
     A device that is not there has no channel.
 
     Args:
-        scenario: what is predicted, and in `paced` also what the links and devices are made to be.
+        scenario: what is predicted, and but for `none` also what the links and devices are made to be.
         station: its devices, one for each of the scenario's.
         rule: of the model's routers.
         links: what they are.
@@ -119,6 +117,8 @@ class LiveCell(Simulator):
                 f"the testbed has {len(station.links)} devices, expected the {scenario.num_devices} of scenario "
                 f"{scenario.name!r}"
             )
+        if links == "kernel" and station.kernel is None:
+            raise ValueError("links are 'kernel', but the testbed was opened without them")
         if not slow_down >= 1.0 or (links == "none" and slow_down != 1.0):
             raise ValueError(f"slow-down is {slow_down}, expected at least 1, and 1 where nothing is emulated")
         self.station, self.rule, self.links, self.slow_down, self.padded = station, rule, links, slow_down, padded
@@ -189,7 +189,7 @@ class LiveCell(Simulator):
             times,
             air[0],
             (plain, plain_times),
-            self._pace(now, decision) if self.links == "paced" else None,
+            None if self.links == "none" else self._pace(now, decision),
             now.cell.load[0],
         )
         outcome = super().step(decision)
@@ -241,6 +241,11 @@ class LiveCell(Simulator):
             rescore=lambda kept: self.rule.scores(probabilities, logits, torch.from_numpy(kept)),
             pace=pending.pace,
         )
+        if pending.pace is not None and self.links == "kernel":
+            assert self.station.kernel is not None
+            rates = np.stack([pending.pace.down_bit_s, pending.pace.up_bit_s])
+            self.station.kernel.set_rates(rates)
+            order = replace(order, pace=replace(pending.pace, down_bit_s=0.0 * rates[0], up_bit_s=0.0 * rates[1]))
         begun = time.perf_counter()
         done = self.station.run(order)
         self._keep(pending, done, begun)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
@@ -19,6 +19,7 @@ from wdmoe_env.scenario import Scenario
 from wdmoe_env.settings.parts import Positive, Settings
 from wdmoe_env.system.availability import OnFailure
 from wdmoe_env.testbed import keys
+from wdmoe_env.testbed.kernel import KernelLinks, Links, why_not
 from wdmoe_env.testbed.link import Expected, Link, Peer
 from wdmoe_env.testbed.local import LocalDevices
 from wdmoe_env.testbed.serve import parse_address
@@ -27,7 +28,6 @@ from wdmoe_env.testbed.station import DEADLINE_S, Station
 from wdmoe_env.testbed.wire import Dtype
 
 LOCAL = re.compile(r"local:(\d{1,3})")
-Links = Literal["none", "paced"]
 
 
 class PeerSettings(Settings):
@@ -111,12 +111,16 @@ def find_testbed(
     Raises:
         ValueError: the file is none, or an option is wrong.
     """
+    if links == "kernel" and not LOCAL.fullmatch(spec):
+        raise ValueError(f"--links kernel makes links on this machine, expected --testbed local:N, not {spec}")
     if LOCAL.fullmatch(spec):
         settings, links = None, links or "paced"
     else:
         settings, links = _read(Path(spec)), links or "none"
     if not 1.0 <= slow_down <= 1000.0:
         raise ValueError(f"--slow-down is {slow_down}, expected 1 to 1000")
+    if links == "kernel" and (reason := why_not()):
+        raise ValueError(f"--links kernel: {reason}")
     if links == "none" and slow_down != 1.0:
         raise ValueError(f"--slow-down is {slow_down}, but --links none emulates nothing that could be slowed down")
     wanted = deadline_s if deadline_s is not None else settings.deadline_s if settings else DEADLINE_S * slow_down
@@ -169,9 +173,9 @@ def opened(testbed: Testbed, model: Path, scenario: Scenario, wait_s: float = 10
             f"{model} holds no expert {missing[0]}, expected all {scenario.model.experts} of scenario {scenario.name!r}"
         )
     if testbed.local:
-        with LocalDevices(model, shares) as local:
+        with _kernel(testbed, count) as kernel, LocalDevices(model, shares, kernel) as local:
             peers = [Peer(f"local {i}", host, port, local.key) for i, (host, port) in enumerate(local.addresses)]
-            with _station(testbed, peers, files, shares, scenario.hosts) as station:
+            with _station(testbed, peers, files, shares, scenario.hosts, kernel) as station:
                 station.open(wait_s)
                 yield station
     else:
@@ -180,15 +184,32 @@ def opened(testbed: Testbed, model: Path, scenario: Scenario, wait_s: float = 10
             yield station
 
 
+@contextmanager
+def _kernel(testbed: Testbed, devices: int) -> Iterator[KernelLinks | None]:
+    if testbed.links != "kernel":
+        yield None
+        return
+    links = KernelLinks(devices)
+    try:
+        yield links
+    finally:
+        links.close()
+
+
 def _station(
-    testbed: Testbed, peers: Sequence[Peer], files: ExpertFiles, shares: Sequence[tuple[int, ...]], hosts: IntArray
+    testbed: Testbed,
+    peers: Sequence[Peer],
+    files: ExpertFiles,
+    shares: Sequence[tuple[int, ...]],
+    hosts: IntArray,
+    kernel: KernelLinks | None = None,
 ) -> Station:
     links = [
         Link(peer, Expected(own, files.layers, files.hidden, files.model, files.digest))
         for peer, own in zip(peers, shares, strict=True)
     ]
     failure = testbed.settings.on_failure if testbed.settings else "next-best"
-    return Station(links, hosts, testbed.dtype, testbed.deadline_s, failure)
+    return Station(links, hosts, testbed.dtype, testbed.deadline_s, failure, kernel)
 
 
 def _peers(testbed: Testbed) -> list[Peer]:

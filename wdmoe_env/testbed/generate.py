@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from wdmoe_env.testbed.cluster import Links
+from wdmoe_env.testbed.kernel import Links
 from wdmoe_env.testbed.wire import Dtype
 
 if TYPE_CHECKING:

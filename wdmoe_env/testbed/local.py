@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from wdmoe_env.testbed import keys
+from wdmoe_env.testbed.kernel import KernelLinks
 
 START_S: Final = 60.0
 """Seconds that a device has to load its experts and listen."""
@@ -25,9 +26,11 @@ class LocalDevices:
     Args:
         model: folder of the model.
         experts: of each device.
+        links: namespaces of their own that they are to run in; None: loopback.
     """
 
-    def __init__(self, model: Path, experts: Sequence[Sequence[int]]) -> None:
+    def __init__(self, model: Path, experts: Sequence[Sequence[int]], links: KernelLinks | None = None) -> None:
+        self._links = links
         self._folder = tempfile.TemporaryDirectory(prefix="wdmoe-testbed-")
         self.key_file = Path(self._folder.name) / "key"
         keys.write_key(self.key_file)
@@ -60,12 +63,21 @@ class LocalDevices:
         self, device: int, port: int, key: Path | None = None, model: Path | None = None
     ) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "wdmoe_env.testbed", "device", "--model", str(model or self._model)]
-        command += ["--experts", ",".join(map(str, self._experts[device])), "--listen", f"127.0.0.1:{port}"]
+        host, enter = (
+            ("127.0.0.1", None) if self._links is None else (self._links.host(device), self._links.enter(device))
+        )
+        command += ["--experts", ",".join(map(str, self._experts[device])), "--listen", f"{host}:{port}"]
         command += ["--key", str(key or self.key_file), "--name", f"local {device}", "--with-parent"]
         # Of as many processes as devices each computes with one thread.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         return subprocess.Popen(  # noqa: S603 - our own module
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            preexec_fn=enter,
         )
 
     def _address(self, device: int) -> tuple[str, int]:

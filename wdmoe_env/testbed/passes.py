@@ -14,7 +14,8 @@ from transformers import DynamicCache
 from wdmoe_env.moe.routers import Routers
 from wdmoe_env.policy import Policy
 from wdmoe_env.scenario import Scenario, load_scenario
-from wdmoe_env.testbed.cell import LayerRecord, Links, LiveCell
+from wdmoe_env.testbed.cell import LayerRecord, LiveCell
+from wdmoe_env.testbed.kernel import Links
 from wdmoe_env.testbed.split_model import attached
 from wdmoe_env.testbed.station import Station
 

@@ -19,7 +19,7 @@ from wdmoe_env.files.tables import write_rows
 from wdmoe_env.hardware.latency.measurement import Measurement, significant
 from wdmoe_env.hardware.latency.table import write_measurements
 from wdmoe_env.hardware.radio.traces import RadioTrace, write_radio_trace
-from wdmoe_env.scenario import Scenario
+from wdmoe_env.scenario import Scenario, preset_names
 from wdmoe_env.testbed.cell import LayerRecord
 from wdmoe_env.testbed.station import CallRecord
 
@@ -76,14 +76,16 @@ def write_records(folder: Path, episodes: Sequence[Episode], scenario: Scenario,
 
 
 def _message_s(episodes: Sequence[Episode]) -> float:
-    """Median seconds of a call that are neither transfer nor computing."""
-    spent = [
-        sum(parts_of({**asdict(call), "slow_down": record.slow_down})[part] for part in ("queue", "overhead"))
-        for episode in episodes
-        for record in episode.records
-        for call in record.calls
-        if call.outcome == "answered"
-    ]
+    """Median seconds that a layer takes beyond transfer and computing on the device that takes longest for these."""
+    spent = []
+    for record in (record for episode in episodes for record in episode.records):
+        parts = [
+            parts_of({**asdict(call), "slow_down": record.slow_down})
+            for call in record.calls
+            if call.outcome == "answered"
+        ]
+        if parts and record.attempts == 1:
+            spent.append(record.measured - max(part["air"] + part["compute"] + part["copy"] for part in parts))
     return max(0.0, float(np.median(spent))) if spent else 0.0
 
 
@@ -116,6 +118,8 @@ def _replay(
     # What the testbed taught: calls have a price of their own, and tokens are sent once.
     data["radio"] |= {"message_s": significant(message_s, 3), "token_once": True}
     data |= {"name": f"{scenario.name}-live", "devices": devices}
+    if (like := scenario.based_on or scenario.name) in preset_names():
+        data["based_on"] = like
     data["description"] = f"{scenario.name}, with the links and the compute that a testbed measured"
     said = "# Written by `evaluate.py --testbed`; everything it names lies beside it.\n"
     return said + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)

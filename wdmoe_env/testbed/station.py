@@ -16,6 +16,7 @@ from torch import Tensor
 
 from wdmoe_env.arrays import BoolArray, FloatArray, GateArray, IntArray
 from wdmoe_env.system.availability import OnFailure, reassign
+from wdmoe_env.testbed.kernel import KernelLinks
 from wdmoe_env.testbed.link import Link, LinkError, Pending
 from wdmoe_env.testbed.shaping import new_loop
 from wdmoe_env.testbed.tensors import check_finite, decode, encode, quantise, row_bytes
@@ -166,6 +167,7 @@ class Station:
         dtype: of activations on the wire.
         deadline_s: seconds that the devices of a layer have to answer, each attempt.
         on_failure: what becomes of tokens whose device is gone.
+        kernel: links through the kernel, where it has them.
     """
 
     def __init__(
@@ -175,7 +177,9 @@ class Station:
         dtype: Dtype = "float16",
         deadline_s: float = DEADLINE_S,
         on_failure: OnFailure = "next-best",
+        kernel: KernelLinks | None = None,
     ) -> None:
+        self.kernel = kernel
         self.links, self.hosts, self.dtype = tuple(links), np.asarray(hosts), dtype
         self.deadline_s, self.on_failure = deadline_s, on_failure
         self.loop = new_loop()
