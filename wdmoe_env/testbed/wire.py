@@ -21,6 +21,8 @@ PREFIX: Final = struct.Struct("!4sII")
 MAX_HEADER: Final = 64 * 1024
 MAX_PAYLOAD: Final = 64 * 2**20
 """Bytes of a payload at most, unless a receiver says another."""
+STAGE_BYTES: Final = PREFIX.size + MAX_HEADER
+"""What is read at once, unless a large payload is due: a whole header at least."""
 Dtype = Literal["float16", "float32", "int8"]
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
@@ -185,7 +187,9 @@ class Frame(msgspec.Struct, frozen=True):
 
 
 class FrameProtocol(asyncio.BufferedProtocol):
-    """Reads frames off a connection, payloads straight into a buffer of their own, and hands each on.
+    """Reads frames off a connection and hands each on.
+
+    Small frames are read whole, as they come; what is left of a large payload goes straight into a buffer of its own.
 
     Args:
         on_frame: called with each frame; a `WireError` that it raises closes the connection.
@@ -199,14 +203,11 @@ class FrameProtocol(asyncio.BufferedProtocol):
         self.limit = limit
         self.transport: asyncio.Transport | None = None
         self._on_frame, self._on_close = on_frame, on_close
-        self._sizes: tuple[int, int] | None = None
-        self._header: AnyMessage | None = None
-        self._first = 0.0
+        self._stage, self._staged = memoryview(bytearray(STAGE_BYTES)), 0
+        self._large: tuple[AnyMessage, memoryview] | None = None
+        self._filled = 0
+        self._first: float | None = None
         self._fault: WireError | None = None
-        self._expect(PREFIX.size)
-
-    def _expect(self, size: int) -> None:
-        self._buffer, self._filled = memoryview(bytearray(size)), 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands."""
@@ -219,36 +220,51 @@ class FrameProtocol(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go."""
-        return self._buffer[self._filled :]
+        return self._stage[self._staged :] if self._large is None else self._large[1][self._filled :]
 
     def buffer_updated(self, count: int) -> None:
         """Bytes have come."""
-        if self._sizes is None and self._filled == 0:
-            self._first = time.perf_counter()
-        self._filled += count
-        if self._filled < len(self._buffer) or self._fault is not None:
+        if self._fault is not None:
             return
+        now = time.perf_counter()
         try:
-            self._advance()
+            if self._large is None:
+                self._staged += count
+                self._read_stage(now)
+            else:
+                self._filled += count
+                if self._filled == len(self._large[1]):
+                    (message, payload), self._large = self._large, None
+                    self._hand_on(message, payload, now)
         except WireError as error:
             self.fail(error)
 
-    def _advance(self) -> None:
-        """Go on from a buffer that is full."""
-        if self._sizes is None:
-            self._sizes = self._check_prefix()
-            self._expect(self._sizes[0])
-        elif self._header is None:
-            self._header = decode_header(self._buffer)
-            if self._sizes[1]:
-                self._expect(self._sizes[1])
-            else:
-                self._hand_on(memoryview(b""))
-        else:
-            self._hand_on(self._buffer)
+    def _read_stage(self, now: float) -> None:
+        """Take all whole frames out of what was read, and begin a payload that is too large for it."""
+        start, end = 0, self._staged
+        while end - start >= PREFIX.size and self._fault is None:
+            self._first = now if self._first is None else self._first
+            header, size = self._check_prefix(self._stage[start : start + PREFIX.size])
+            body = start + PREFIX.size + header
+            if body > end:
+                break
+            message = decode_header(self._stage[start + PREFIX.size : body])
+            # Its own memory: the next bytes go where this stands.
+            payload = memoryview(bytearray(size))
+            have = min(size, end - body)
+            payload[:have] = self._stage[body : body + have]
+            start = body + have
+            if have < size:
+                self._large, self._filled = (message, payload), have
+                break
+            self._hand_on(message, payload, now)
+        if end > start and self._first is None:
+            self._first = now
+        self._stage[: end - start] = bytes(self._stage[start:end])
+        self._staged = end - start
 
-    def _check_prefix(self) -> tuple[int, int]:
-        magic, header, payload = PREFIX.unpack(self._buffer)
+    def _check_prefix(self, prefix: memoryview) -> tuple[int, int]:
+        magic, header, payload = PREFIX.unpack(prefix)
         if magic != MAGIC:
             raise WireError(
                 f"a frame begins with {magic!r}, expected {MAGIC!r}: is this a testbed of version {VERSION}?"
@@ -259,11 +275,9 @@ class FrameProtocol(asyncio.BufferedProtocol):
             raise WireError(f"a payload has {payload:,} bytes, expected at most {self.limit:,}")
         return header, payload
 
-    def _hand_on(self, payload: memoryview) -> None:
-        header, self._header, self._sizes = self._header, None, None
-        self._expect(PREFIX.size)
-        assert header is not None
-        self._on_frame(Frame(header, payload, self._first, time.perf_counter()))
+    def _hand_on(self, message: AnyMessage, payload: memoryview, now: float) -> None:
+        first, self._first = self._first, None
+        self._on_frame(Frame(message, payload, now if first is None else first, now))
 
     def fail(self, error: WireError) -> None:
         """Close the connection for what came over it."""
