@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import tyro
 from rich.console import Console
@@ -31,6 +30,7 @@ from evaluation.report.upload import WandbMode, upload
 from wdmoe_env import Scenario, Simulator, load_scenario
 from wdmoe_env.console.progress import counting
 from wdmoe_env.plugins import load_plugins
+from wdmoe_env.testbed.kernel import Links
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Options:
     """UTF-8 files for it to read, separated by commas; by default what a model of wdmoe_env.moe train has not seen."""
     testbed: str = ""
     """local:N or a YAML file of devices, which hold the experts of --model: latency is measured, not only predicted."""
-    links: Literal["none", "paced", "kernel"] | None = None
+    links: Links | None = None
     """Of a testbed: as the network is, or paced to the scenario's channel, by senders or by the kernel (root alone); by
     default paced on this machine and none elsewhere."""
     slow_down: float = 1.0

@@ -41,6 +41,7 @@ BELOW, ABOVE = (0.0, 0.3, 0.5, 0.65, 0.75, 0.85, 0.92, 0.97), (0.25, 0.5, 1.0)
 MASS_TOLERANCE = 2e-6
 """Retained mass below the floor that counts as rounding: the reward's own tolerance, and single precision."""
 TINY = 1e-300
+UNBOUNDED = "no bound is known where radio.medium is 'shared', or radio.token_once saves transfers"
 
 
 def latency_bound(
@@ -55,9 +56,9 @@ def latency_bound(
         exact: branch until the bound is within 0.1 % of what `price` reaches, if that many branches suffice.
 
     Raises:
-        ValueError: a retained mass is not within 0 to 1.
+        ValueError: a retained mass is not within 0 to 1; or the scenario is not `bounded`.
     """
-    problem = joint_problem(observation, scenario)
+    problem = _problem(observation, scenario)
     mass = _checked(retained_mass) * problem.plain_mass
     fixed_s = least_fixed(problem, mass)
     prices = find_prices(problem, mass, mass, fixed_s, STEPS)
@@ -77,12 +78,12 @@ def frontier(observation: Observation, scenario: Scenario, retained_mass: Sequen
     """Return the proven frontier, from bounds at the rising `retained_mass` and what their prices prove in between.
 
     Raises:
-        ValueError: there is no mass, they do not rise, or one is not within 0 to 1.
+        ValueError: there is no mass, they do not rise, or one is not within 0 to 1; or the scenario is not `bounded`.
     """
     grid = _checked(np.asarray(retained_mass, dtype=np.float64))
     if grid.ndim != 1 or not len(grid) or not (np.diff(grid) > 0).all():
         raise ValueError(f"retained_mass is {retained_mass!r}, expected rising numbers")
-    problem = joint_problem(observation, scenario)
+    problem = _problem(observation, scenario)
     masses = grid[:, None] * problem.plain_mass
     fixed_s = least_fixed(problem, masses[0])
     prices = [find_prices(problem, mass, mass, fixed_s, STEPS) for mass in masses]
@@ -119,7 +120,7 @@ def wlr_bound(
     """
     floor = scenario.reward.mass_floor
     line = frontier(observation, scenario, np.unique([floor, *_above(floor)]).tolist()) if line is None else line
-    problem = joint_problem(observation, scenario)
+    problem = _problem(observation, scenario)
     known = np.where(line.mass >= floor - MASS_TOLERANCE, _ratios(problem, line), 0.0).max(axis=1)
     rows = _hard(problem, exact)
     if not len(rows):
@@ -144,7 +145,7 @@ def _reached(
     """Gate mass and seconds (N,) that `price` reaches: where the search for the best bound starts."""
     policy = Price(objective=objective)
     policy.reset(scenario, len(observation.layer))
-    problem, decided = joint_problem(observation, scenario), policy.solve(observation, floor).decision.selection
+    problem, decided = _problem(observation, scenario), policy.solve(observation, floor).decision.selection
     chosen = selection.by_expert(decided)
     mass = (problem.weights * chosen).sum(axis=(1, 2), dtype=np.float64)
     return mass, exact_latency(problem, chosen.sum(axis=2, dtype=np.float64))
@@ -174,11 +175,9 @@ def reward_bound(
             reference, and the observation holds compute that is but a bound on the true one.
     """
     setting = scenario.reward
-    if not scenario.bounded:
-        raise ValueError("no bound is known where radio.medium is 'shared', or radio.token_once saves transfers")
     if setting.metric != "wlr":
         raise ValueError(f"reward.metric is {setting.metric!r}: a bound on the reward is known for 'wlr' alone")
-    problem, lowest = joint_problem(observation, scenario), setting.mass_floor - MASS_TOLERANCE
+    problem, lowest = _problem(observation, scenario), setting.mass_floor - MASS_TOLERANCE
     if line is None:
         line = frontier(observation, scenario, [mass for mass in reward_grid(scenario) if mass >= lowest])
     # Each point stands on one side of the floor in all cells: crossings lie between two of the grid.
@@ -232,6 +231,13 @@ def _ratios(problem: JointProblem, line: Frontier) -> FloatArray:
     before = np.concatenate([line.latency[:, :1], line.latency[:, :-1]], axis=1)
     latency = np.where(before < least, least, np.maximum(line.latency, least))
     return line.mass * problem.plain_mass[:, None] / latency
+
+
+def _problem(observation: Observation, scenario: Scenario) -> JointProblem:
+    """The joint problem, where what is proved of it holds of the simulator, too."""
+    if not scenario.bounded:
+        raise ValueError(UNBOUNDED)
+    return joint_problem(observation, scenario)
 
 
 def _checked(retained_mass: float | FloatArray) -> FloatArray:

@@ -115,7 +115,7 @@ def measure(options: Options) -> list[Row]:
     rng, rows = np.random.default_rng(options.seed), defaultdict[str, Row](lambda: Row(""))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = options.model or _random_model(folder / "model")
+        model = options.model or random_model(folder / "model")
         files = ExpertFiles(model)
         shares = [files.experts[device :: options.devices] for device in range(options.devices)]
         with LocalDevices(model, shares) as local, _Thread() as thread:
@@ -136,8 +136,9 @@ def _cell(
     options: Options, local: Any, proxies: list[Proxy], places: Any, files: Any, folder: Path, whole: Any
 ) -> Cell:
     import baselines
-    from wdmoe_env.testbed.link import Expected, Link, Peer
+    from wdmoe_env.testbed.cluster import links_to
     from wdmoe_env.testbed.passes import Decoder, fitted
+    from wdmoe_env.testbed.peer import Peer
     from wdmoe_env.testbed.split_model import load_split
     from wdmoe_env.testbed.station import Station
 
@@ -146,13 +147,8 @@ def _cell(
     device = scenario.devices[0].model_dump(mode="json") | {"count": options.devices}
     scenario = replace_devices(scenario, device)
     shares = [files.experts[index :: options.devices] for index in range(options.devices)]
-    links = [
-        Link(
-            Peer(f"device {i}", place[0], place[1], local.key),
-            Expected(own, files.layers, files.hidden, files.model, files.digest),
-        )
-        for i, (place, own) in enumerate(zip(places, shares, strict=True))
-    ]
+    peers = [Peer(f"device {i}", place[0], place[1], local.key) for i, place in enumerate(places)]
+    links = links_to(peers, files, shares)
     station = Station(links, scenario.hosts, "float32", options.deadline)
     cell = Cell(station, local, proxies, None, whole, folder)
     station.run = cell.run  # type: ignore[method-assign]
@@ -228,12 +224,12 @@ def _strike(cell: Cell, kind: str, device: int) -> Callable[[], None]:
     else:
         other = cell.folder / "other-model"
         if not other.exists():
-            _other_model(cell.reference, other, cell)
+            _other_model(other, cell)
         cell.local.restart(device, model=other)
     return lambda: cell.local.restart(device)
 
 
-def _other_model(reference: Any, folder: Path, cell: Cell) -> None:
+def _other_model(folder: Path, cell: Cell) -> None:
     """A copy of the model in which one weight of each expert is another."""
     from safetensors.torch import load_file, save_file
 
@@ -246,7 +242,8 @@ def _other_model(reference: Any, folder: Path, cell: Cell) -> None:
         save_file(tensors, path, metadata={"format": "pt"})
 
 
-def _random_model(folder: Path) -> Path:
+def random_model(folder: Path) -> Path:
+    """Write a Mixtral of a few thousand random weights, 8 experts in each of 3 layers."""
     import torch
     import transformers
 

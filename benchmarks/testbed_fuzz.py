@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks import harness
-from benchmarks.testbed_faults import _random_model
+from benchmarks.testbed_faults import random_model
 
 KINDS: Final = ("bits", "bytes", "cut", "longer", "sizes", "random", "header")
 COLUMNS: Final = ("to", "frames", "closed", "error in words", "right after all", "incomplete", "memory, MiB", "alive")
@@ -72,7 +72,7 @@ def measure(options: Options) -> list[Row]:
 
     rng = np.random.default_rng(options.seed)
     with tempfile.TemporaryDirectory() as name:
-        model = _random_model(Path(name) / "model")
+        model = random_model(Path(name) / "model")
         files = ExpertFiles(model)
         with LocalDevices(model, [files.experts]) as local:
             device = asyncio.run(_to_device(local, files, rng, options.frames // 2))
@@ -105,7 +105,7 @@ def mutated(frame: bytes, rng: np.random.Generator) -> bytes:
 
 async def _to_device(local: Any, files: Any, rng: np.random.Generator, count: int) -> Row:
     from wdmoe_env.testbed import keys
-    from wdmoe_env.testbed.wire import VERSION, Call, Hello, Proof, head
+    from wdmoe_env.testbed.messages import VERSION, Call, Hello, Proof, head
 
     address, process = local.addresses[0], local.processes[0]
     found: Counter[str] = Counter()
@@ -139,7 +139,7 @@ async def _to_device(local: Any, files: Any, rng: np.random.Generator, count: in
 
 
 async def _outcome(reader: asyncio.StreamReader) -> str:
-    from wdmoe_env.testbed.wire import Failure, Refusal
+    from wdmoe_env.testbed.messages import Failure, Refusal
 
     try:
         message = (await asyncio.wait_for(_frame(reader), PATIENCE_S))[0]
@@ -151,16 +151,17 @@ async def _outcome(reader: asyncio.StreamReader) -> str:
 
 
 async def _frame(reader: asyncio.StreamReader) -> tuple[Any, bytes]:
-    from wdmoe_env.testbed.wire import PREFIX, decode_header
+    from wdmoe_env.testbed.messages import PREFIX, decode_header
 
     _, header, payload = PREFIX.unpack(await reader.readexactly(PREFIX.size))
     return decode_header(await reader.readexactly(header)), await reader.readexactly(payload)
 
 
 async def _to_station(rng: np.random.Generator, count: int) -> Row:
-    from wdmoe_env.testbed.link import Expected, Link, Peer
+    from wdmoe_env.testbed.link import Link
+    from wdmoe_env.testbed.messages import Call, Reply, head
+    from wdmoe_env.testbed.peer import Expected, Peer
     from wdmoe_env.testbed.tensors import check_finite, decode
-    from wdmoe_env.testbed.wire import Call, Reply, head
 
     times = dict.fromkeys(("receive_s", "queue_s", "copy_in_s", "compute_s", "copy_out_s", "hold_s", "load"), 0.0)
 
@@ -199,7 +200,7 @@ async def _to_station(rng: np.random.Generator, count: int) -> Row:
 
 async def _shake_hands(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     from wdmoe_env.testbed import keys
-    from wdmoe_env.testbed.wire import VERSION, Challenge, Welcome, head
+    from wdmoe_env.testbed.messages import VERSION, Challenge, Welcome, head
 
     hello, own = (await _frame(reader))[0], keys.nonce()
     writer.write(head(Challenge(VERSION, own, keys.prove(b"", b"device", hello.nonce, own), False)))

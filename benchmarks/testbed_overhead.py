@@ -74,9 +74,11 @@ def rows(options: Options) -> Iterator[Row]:
 def _measure(folder: Path, addresses: list[tuple[int, int]], tokens: int, hidden: int, layers: int) -> Row:
     import torch
 
-    from wdmoe_env.testbed.link import Expected, Link, Peer
+    from wdmoe_env.testbed.layer import Order
+    from wdmoe_env.testbed.link import Link
+    from wdmoe_env.testbed.peer import Expected, Peer
     from wdmoe_env.testbed.shares import ExpertFiles
-    from wdmoe_env.testbed.station import Order, Station
+    from wdmoe_env.testbed.station import Station
 
     files, rng = ExpertFiles(folder), np.random.default_rng(0)
     links = [

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import Final, Literal, get_args
 
-from wdmoe_env.testbed.wire import PREFIX
+from wdmoe_env.testbed.messages import PREFIX
 
 Fault = Literal["stall", "close", "garbage", "twice", "slow"]
 FAULTS: Final[tuple[Fault, ...]] = get_args(Fault)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from evaluation.episodes.errors import EvaluationError
 from wdmoe_env import Scenario, Simulator
 from wdmoe_env.arrays import FloatArray
+from wdmoe_env.system.metrics import SCHEMA
+from wdmoe_env.testbed.kernel import Links
 
 if TYPE_CHECKING:
     from wdmoe_env.moe.in_the_loop import ModelInTheLoop
@@ -54,7 +56,7 @@ class Live:
     """
 
     station: Station
-    links: Literal["none", "paced", "kernel"]
+    links: Links
     slow_down: float
     facts: dict[str, Any]
     episodes: list[Episode] = field(default_factory=list)
@@ -64,15 +66,15 @@ class Live:
         """A run of a policy begins."""
         self._runs[policy] += 1
 
-    def cell(self, scenario: Scenario, count: int) -> LiveCell:
+    def cell(self, scenario: Scenario, count: int, model: ModelInTheLoop) -> LiveCell:
         """The cell, for one episode at a time."""
-        from wdmoe_env.moe.rules import Rule
         from wdmoe_env.testbed.cell import LiveCell
 
         assert count == 1, "a testbed is one cell"
-        # The model's own rule comes with the model, in `attached`.
-        cell = LiveCell(scenario, self.station, Rule(True, 1.0), self.links, self.slow_down)
-        cell.estimates.see(self.station.warm_up(rounds=1))
+        cell = LiveCell(scenario, self.station, model.routers.rule, self.links, self.slow_down)
+        if self.links == "none":
+            # Each episode begins with the same knowledge, whoever decides: a first look at the links.
+            cell.estimates.see(self.station.warm_up(rounds=1))
         return cell
 
     def attached(self, model: ModelInTheLoop, cell: Simulator) -> AbstractContextManager[None]:
@@ -81,7 +83,6 @@ class Live:
         from wdmoe_env.testbed.split_model import attached
 
         assert isinstance(cell, LiveCell)
-        cell.rule = model.routers.rule
         return attached(model.model, cell.run)
 
     def take(self, cell: Simulator, policy: str, episode: int) -> Measured:
@@ -100,16 +101,14 @@ class Live:
             "prediction_error_p95": np.quantile(error, 0.95),
         }
         return Measured(
-            cell.measured(),
+            {name: np.stack([record.metrics[name] for record in records]) for name in SCHEMA},
             {name: np.array([value]) for name, value in of_episode.items()},
             [record.measured_device for record in records],
         )
 
 
 @contextmanager
-def opened(
-    spec: str, model: Path, scenario: Scenario, links: Literal["none", "paced", "kernel"] | None, slow_down: float
-) -> Iterator[Live]:
+def opened(spec: str, model: Path, scenario: Scenario, links: Links | None, slow_down: float) -> Iterator[Live]:
     """Connect to a testbed, and let local devices live as long as the context.
 
     Raises:
@@ -126,7 +125,6 @@ def opened(
     with ExitStack() as stack:
         try:
             station = stack.enter_context(cluster.opened(testbed, model, scenario))
-            station.warm_up()
         except (ValueError, RuntimeError, OSError) as error:
             raise EvaluationError(f"--testbed {spec}: {error}") from error
         yield Live(station, testbed.links, testbed.slow_down, testbed.facts())

@@ -61,7 +61,11 @@ class Reading:
 
     def simulator(self, scenario: Scenario, count: int) -> Simulator:
         """Cells for so many episodes: simulated, or where there is a testbed, the one that it is."""
-        return Simulator(scenario, count, split="test") if self.live is None else self.live.cell(scenario, count)
+        return (
+            Simulator(scenario, count, split="test")
+            if self.live is None
+            else self.live.cell(scenario, count, self.model)
+        )
 
     def read(
         self, episodes: slice, simulator: Simulator, act: Callable[[Observation], BoolArray]

@@ -45,7 +45,7 @@ def write_live(live: Live, scenario: Scenario, out: Path) -> None:
     from wdmoe_env.testbed.records import write_records
 
     try:
-        write_records(out, live.episodes, scenario, live.slow_down)
+        write_records(out, live.episodes, scenario)
     except OSError as error:
         raise EvaluationError(f"cannot write the records to {out}: {error.strerror or error}") from error
 

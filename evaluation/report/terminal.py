@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from baselines.bound import UNBOUNDED
 from evaluation.comparison import Comparison
 from evaluation.episodes.plan import BOUNDED_METRIC, Plan
 from evaluation.episodes.reading import FEW_DOCUMENTS
@@ -51,7 +52,7 @@ def _notes(comparison: Comparison, plan: Plan) -> Iterator[str]:
 def _why_unbounded(scenario: Scenario) -> str:
     metric = scenario.reward.metric
     if not scenario.bounded:
-        return "no bound is known where radio.medium is 'shared', or radio.token_once saves transfers"
+        return UNBOUNDED
     if metric != BOUNDED_METRIC:
         return f"no bound is known for reward.metric {metric!r}"
     return f"a share of the bound says nothing with reward.scale {scenario.reward.scale!r}"

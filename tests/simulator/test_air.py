@@ -81,8 +81,14 @@ def test_a_shared_medium_ignores_how_the_band_is_split() -> None:
 def test_nothing_is_proved_where_the_proof_does_not_hold(preset: str, radio: dict[str, object]) -> None:
     scenario = load_scenario(preset, radio=radio)
     simulator, _ = layer(scenario)
+    cells = simulator.true_observation()
+    for prove in (bound.reward_bound, bound.wlr_bound):
+        with pytest.raises(ValueError, match="no bound is known where"):
+            prove(cells, scenario)
     with pytest.raises(ValueError, match="no bound is known where"):
-        bound.reward_bound(simulator.true_observation(), scenario)
+        bound.latency_bound(cells, scenario, 0.95)
+    with pytest.raises(ValueError, match="no bound is known where"):
+        bound.frontier(cells, scenario, [0.9, 0.95])
     assert Plan(2).num_sampled(scenario) == 0
     assert Plan(2).num_sampled(load_scenario(preset)) > 0
 

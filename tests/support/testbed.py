@@ -15,10 +15,10 @@ pytest.importorskip("msgspec")
 pytest.importorskip("torch")
 
 from wdmoe_env import Scenario, load_scenario
-from wdmoe_env.testbed.cluster import shares_of
+from wdmoe_env.testbed.cluster import links_to, shares_of
 from wdmoe_env.testbed.device import Device, Identity
 from wdmoe_env.testbed.experts import Experts
-from wdmoe_env.testbed.link import Expected, Link, Peer
+from wdmoe_env.testbed.peer import Peer
 from wdmoe_env.testbed.shares import ExpertFiles
 from wdmoe_env.testbed.station import Station
 
@@ -76,13 +76,8 @@ def connected(folder: Path, scenario: Scenario, **options: Any) -> Iterator[Stat
     shares = shares_of(scenario.hosts, scenario.num_devices)
     devices = [Device(Experts(files, own), Identity(f"device {i}", KEY)) for i, own in enumerate(shares)]
     with listening(devices) as addresses:
-        links = [
-            Link(
-                Peer(f"device {i}", host, port, KEY),
-                Expected(own, files.layers, files.hidden, files.model, files.digest),
-            )
-            for i, ((host, port), own) in enumerate(zip(addresses, shares, strict=True))
-        ]
+        peers = [Peer(f"device {i}", host, port, KEY) for i, (host, port) in enumerate(addresses)]
+        links = links_to(peers, files, shares)
         with Station(links, scenario.hosts, **{"dtype": "float32", **options}) as station:
             station.open()
             yield station

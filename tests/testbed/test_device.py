@@ -24,10 +24,10 @@ from wdmoe_env.testbed import keys
 from wdmoe_env.testbed.__main__ import main
 from wdmoe_env.testbed.device import Device, Identity
 from wdmoe_env.testbed.experts import Experts
+from wdmoe_env.testbed.layer import Order, Pace
+from wdmoe_env.testbed.messages import PREFIX, VERSION, Call, Challenge, Hello, Proof, Welcome, decode_header, head
 from wdmoe_env.testbed.shares import ExpertFiles
 from wdmoe_env.testbed.split_model import attached, load_split
-from wdmoe_env.testbed.station import Order, Pace
-from wdmoe_env.testbed.wire import PREFIX, VERSION, Call, Challenge, Hello, Proof, Welcome, decode_header, head
 
 CALL = Call(run=1, forward=0, layer=0, attempt=1, id=7, experts=[1], tokens=2, dtype="float32")
 PAYLOAD = np.ones(2 * 16, np.float32).tobytes() + np.ones(2, np.float32).tobytes()
@@ -114,9 +114,8 @@ def test_a_payload_of_another_size_closes(hold_s: float, device) -> None:
     assert converse(address, head(changed(hold_s=hold_s), len(PAYLOAD) - 4) + PAYLOAD[4:]) == [None]
 
 
-def test_a_reply_that_would_be_too_large_is_refused(device) -> None:
+def test_a_call_that_is_too_large_closes(device) -> None:
     _, address = device
-    # What comes in fits, what would go back does, too: they differ by the weights alone.
     tokens = 150
     data = bytes(4 * 16 * tokens + 4 * tokens)
     assert converse(address, head(changed(tokens=tokens), len(data)) + data) == [None]

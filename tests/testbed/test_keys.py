@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from support.testbed import KEY, listening
 from wdmoe_env.testbed import keys
 from wdmoe_env.testbed.device import STRANGERS, Device, Identity
 from wdmoe_env.testbed.experts import Experts
-from wdmoe_env.testbed.link import Expected, Link, LinkError, Peer
+from wdmoe_env.testbed.link import Link, LinkError
+from wdmoe_env.testbed.peer import Expected, Peer
 from wdmoe_env.testbed.shares import ExpertFiles
 from wdmoe_env.testbed.station import Station
 
@@ -90,17 +92,16 @@ def test_certificates_are_for_who_they_name(tmp_path: Path) -> None:
 
 
 def test_strangers_do_not_keep_others_out_for_long(experts: Experts, monkeypatch: pytest.MonkeyPatch) -> None:
-    import socket
-
     monkeypatch.setattr("wdmoe_env.testbed.device.HANDSHAKE_S", 0.3)
     device = Device(experts, Identity("board", KEY))
     with listening([device]) as [address]:
         strangers = [socket.create_connection(address) for _ in range(STRANGERS + 3)]
         for stranger in strangers:
             stranger.settimeout(5.0)
-        # Each is told why, and let go.
+        # Each is told why, and let go: those that are too many at once, the others when their time is over.
         said = [stranger.recv(4096) for stranger in strangers]
-        assert all(b"Refusal" in data for data in said)
+        assert all(b"no proof of the key" in data for data in said[:STRANGERS])
+        assert all(b"too many connections" in data for data in said[STRANGERS:])
         assert all(stranger.recv(1) == b"" for stranger in strangers)
         for stranger in strangers:
             stranger.close()
@@ -109,4 +110,22 @@ def test_strangers_do_not_keep_others_out_for_long(experts: Experts, monkeypatch
             station.open()
             assert link.welcome is not None
             assert link.welcome.name == "board"
+    assert device.strangers == 0
+
+
+def test_who_fails_at_tls_does_not_count_as_a_stranger(experts: Experts, tmp_path: Path) -> None:
+    keys.write_certificates(tmp_path / "tls", ["127.0.0.1"])
+    context = keys.device_tls(tmp_path / "tls" / "127.0.0.1.pem", tmp_path / "tls" / "127.0.0.1.key")
+    device = Device(experts, Identity("board", KEY))
+    with listening([device], context) as [address]:
+        for _ in range(STRANGERS + 4):
+            with socket.create_connection(address) as stranger:
+                stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                stranger.settimeout(5.0)
+                while stranger.recv(4096):
+                    pass
+        link = Link(Peer("board", *address, KEY, keys.station_tls(tmp_path / "tls" / "authority.pem")), WANTED)
+        with Station([link], np.zeros(1, dtype=np.int64), "float32") as station:
+            station.open()
+            assert link.state == "up"
     assert device.strangers == 0

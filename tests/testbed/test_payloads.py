@@ -7,8 +7,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("msgspec")
 
+from wdmoe_env.testbed.messages import Dtype, WireError
 from wdmoe_env.testbed.tensors import check_finite, decode, decode_weights, encode, encode_weights, quantise, row_bytes
-from wdmoe_env.testbed.wire import Dtype, WireError
 
 ROWS = torch.randn((7, 33), generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 3, 7)[:, None]
 

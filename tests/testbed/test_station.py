@@ -28,11 +28,13 @@ from wdmoe_env.system.availability import NoDeviceLeftError
 from wdmoe_env.testbed.cell import LiveCell
 from wdmoe_env.testbed.device import Device, Identity
 from wdmoe_env.testbed.experts import Experts
-from wdmoe_env.testbed.link import Expected, Link, LinkError, Peer
+from wdmoe_env.testbed.layer import Order
+from wdmoe_env.testbed.link import Link, LinkError
 from wdmoe_env.testbed.passes import Decoder
+from wdmoe_env.testbed.peer import Expected, Peer
 from wdmoe_env.testbed.shares import ExpertFiles
 from wdmoe_env.testbed.split_model import attached, load_split
-from wdmoe_env.testbed.station import Order, Station
+from wdmoe_env.testbed.station import Station
 
 CLOSE = 1e-4
 
@@ -101,9 +103,9 @@ def test_losses_are_those_of_the_model_in_the_loop(name: str, folder: Path) -> N
 
     expected = ModelInTheLoop(load_model(folder, "float32", "cpu")).read(ids, simulator, replay)
     assert np.abs(found - expected).max() < CLOSE
-    measured = cell.measured()
-    assert measured["latency"].shape == (9, 1)
-    assert (measured["latency"] > 0).all()
+    measured = [float(record.metrics["latency"][0]) for record in cell.take_records()]
+    assert len(measured) == 9
+    assert min(measured) > 0.0
 
 
 @pytest.mark.parametrize("streams", [1, 3])
@@ -285,3 +287,14 @@ def test_warm_up_tells_what_links_are(folder: Path) -> None:
         calls = station.warm_up(rounds=2)
     assert {(call.layer, call.device) for call in calls} == {(layer, u) for layer in range(3) for u in range(4)}
     assert all(call.outcome == "answered" for call in calls)
+
+
+def test_a_call_that_the_device_would_not_take_is_named(folder: Path) -> None:
+    files = ExpertFiles(folder)
+    device = Device(Experts(files, range(6)), Identity("board", KEY, max_payload=400))
+    with listening([device]) as [(host, port)]:
+        link = Link(Peer("board", host, port, KEY), Expected(tuple(range(6)), files.layers, files.hidden))
+        with Station([link], np.zeros(6, dtype=np.int64), "float32") as station:
+            station.open()
+            with pytest.raises(ValueError, match=r"takes 400 at most: start it with a larger --max-payload"):
+                station.run(order(station))

@@ -12,8 +12,9 @@ msgspec = pytest.importorskip("msgspec")
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wdmoe_env.testbed import wire
-from wdmoe_env.testbed.wire import Call, Frame, FrameProtocol, Hello, Refusal, WireError, head
+from wdmoe_env.testbed import messages
+from wdmoe_env.testbed.messages import Call, Hello, Refusal, WireError, head
+from wdmoe_env.testbed.wire import Frame, FrameProtocol
 
 
 class Receiver:
@@ -90,7 +91,7 @@ def test_what_is_no_frame_is_named_and_closes(data: bytes, said: str) -> None:
 def test_values_out_of_range_are_refused(changes: dict[str, object]) -> None:
     fields = {**msgspec.to_builtins(CALL), **changes}
     with pytest.raises(WireError):
-        wire.decode_header(msgspec.msgpack.encode(fields))
+        messages.decode_header(msgspec.msgpack.encode(fields))
 
 
 @given(st.binary(max_size=300))

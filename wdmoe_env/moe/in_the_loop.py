@@ -44,6 +44,16 @@ class ModelInTheLoop:
         found = getattr(self._config, "max_position_embeddings", None)
         return None if found is None else int(found)
 
+    def forward(self, ids: Tensor, cache: DynamicCache) -> Tensor:
+        """Logits (B, T, V) of one pass over (B, T) tokens behind those of the cache, which they join."""
+        ids = ids.to(next(self.model.parameters()).device)
+        out: Any = self.model(input_ids=ids, use_cache=True, **{self._cache: cache})
+        return out.logits
+
+    def new_cache(self) -> DynamicCache:
+        """Keys and values of nothing, for `forward`."""
+        return DynamicCache(config=self._config)
+
     def check_fits(self, scenario: Scenario) -> None:
         """Raise a ValueError that names what of the scenario's model is not as in this one.
 
@@ -86,13 +96,13 @@ class ModelInTheLoop:
         if tokens.shape != expected:
             raise ValueError(f"tokens have shape {tokens.shape}, expected (streams, tokens) = {expected}")
         ids = torch.as_tensor(np.ascontiguousarray(tokens), device=next(self.model.parameters()).device)
-        cache, parts = DynamicCache(config=self._config), []
+        cache, parts = self.new_cache(), []
         decide = _Decide(simulator, act)
         with torch.inference_mode(), self.routers.intercept(decide):
             for start in range(0, expected[1], scenario.traffic.tokens):
                 inputs = ids[:, start : start + scenario.traffic.tokens]
-                out: Any = self.model(input_ids=inputs, use_cache=True, **{self._cache: cache})
-                parts.append(_nats(out.logits, ids[:, start + 1 : start + 1 + scenario.traffic.tokens]))
+                logits = self.forward(inputs, cache)
+                parts.append(_nats(logits, ids[:, start + 1 : start + 1 + scenario.traffic.tokens]))
         return np.concatenate(parts, axis=1)
 
 

@@ -67,8 +67,10 @@ def read_logs(trace: TraceSettings) -> list[list[RadioTrace]]:
     return read_stretches([resolve(file) for file in trace.files], sampling)
 
 
-def validated(kind: type[Model], data: dict[str, Any], origin: str) -> Model:
+def validated(kind: type[Model], data: dict[str, Any], origin: str, what: str = "scenario") -> Model:
     """Make a scenario of a mapping, or tell of each key what is wrong with it. No file that it names is looked for.
+
+    `what` is made, where it is other settings than those of a scenario.
 
     Raises:
         ValueError: names `origin`, and each key with its value.
@@ -81,12 +83,12 @@ def validated(kind: type[Model], data: dict[str, Any], origin: str) -> Model:
         raise ValueError(f"{origin} is nested too deeply, or holds an alias of itself") from None
     except ValidationError as error:
         faults = [f"{_place(fault['loc'])}: {fault['msg']} (got {fault['input']!r:.80})" for fault in error.errors()]
-        raise invalid(origin, faults) from None
+        raise invalid(origin, faults, what) from None
 
 
-def invalid(origin: str, faults: Sequence[str]) -> ValueError:
+def invalid(origin: str, faults: Sequence[str], what: str = "scenario") -> ValueError:
     """The error that tells all faults of a scenario at once, each with its key."""
-    return ValueError("\n".join([f"{origin} is not a valid scenario:", *(f"  {fault}" for fault in faults)]))
+    return ValueError("\n".join([f"{origin} is not a valid {what}:", *(f"  {fault}" for fault in faults)]))
 
 
 def _find(source: str) -> Path:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wdmoe_env import allocation
 from wdmoe_env.arrays import BoolArray, FloatArray, GateArray
 from wdmoe_env.gating.bank import Split, gate_bank
-from wdmoe_env.gating.external import ExternalGates, check_gates
+from wdmoe_env.gating.external import check_gates
 from wdmoe_env.interface import Decision, Observation, Outcome, plain_routing, plain_sums
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.simulator.decision_check import check_values, in_form
@@ -125,16 +125,12 @@ class Simulator:
         present = self._now.cell.present
         return None if present is None or present.all() else present[:, self._compute.host]
 
-    def _gates(self, gate_weights: GateArray, shape: tuple[int, ...]) -> ExternalGates:
-        """Gate weights from outside, checked, of the experts that are there."""
-        k, living = self.scenario.model.top_k, self._living
-        given = check_gates(gate_weights, shape, k)
-        if living is None:
-            return given
-        masked = check_gates(mask_gates(given.weights, living), shape, k)
+    def _masked(self, seen: Observation, living: BoolArray) -> Observation:
+        """What is seen of the (N, E) experts that are there: their gate weights, and plain routing among them."""
+        weights = mask_gates(seen.gate_weights, living)
         # Fewer than K may be there.
-        routed = _reassigned(masked.weights, masked.routed, living)
-        return replace(masked, routed=routed, plain=selection.plain_sums(masked.weights, routed))
+        routed = _reassigned(weights, selection.top_k(weights, self.scenario.model.top_k), living)
+        return replace(seen, gate_weights=weights, routed=routed, plain=selection.plain_sums(weights, routed))
 
     def show_gates(self, gate_weights: GateArray) -> Observation:
         """Put a real router's weights in the place of the bank's, for the layer that is decided next and no other.
@@ -150,8 +146,10 @@ class Simulator:
             RuntimeError: `reset` was not called yet.
         """
         known = self.observation
-        given = self._gates(gate_weights, known.gate_weights.shape)
+        given = check_gates(gate_weights, known.gate_weights.shape, self.scenario.model.top_k)
         seen = replace(known, gate_weights=given.weights, routed=given.routed, plain=given.plain)
+        if (living := self._living) is not None:
+            seen = self._masked(seen, living)
         self._observation = freeze(seen)
         return seen
 
@@ -242,9 +240,8 @@ class Simulator:
             routed=self._bank.routed[row].swapaxes(1, 2),
             plain=PlainSums(self._bank.plain.table[row]),
         )
-        if self._living is not None and cell.present is not None:
-            given, there = self._gates(seen.gate_weights, seen.gate_weights.shape), cell.present
-            seen = replace(seen, gate_weights=given.weights, routed=given.routed, plain=given.plain)
+        if (living := self._living) is not None and (there := cell.present) is not None:
+            seen = self._masked(seen, living)
             seen = replace(seen, gain_dl=np.where(there, seen.gain_dl, 0.0), gain_ul=np.where(there, seen.gain_ul, 0.0))
         return freeze(seen)
 

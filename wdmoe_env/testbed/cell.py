@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wdmoe_env import allocation
-from wdmoe_env.arrays import BoolArray, FloatArray, GateArray
+from wdmoe_env.arrays import FloatArray, GateArray
 from wdmoe_env.gating.bank import Split
 from wdmoe_env.interface import Decision, Observation, Outcome
 from wdmoe_env.moe.rules import Rule
@@ -26,46 +26,8 @@ from wdmoe_env.system.latency import LN2, carrier_to_noise_density, rate
 from wdmoe_env.system.layer import LayerTimes
 from wdmoe_env.testbed.estimates import LinkEstimates
 from wdmoe_env.testbed.kernel import Links
-from wdmoe_env.testbed.station import CallRecord, LayerRun, Order, Pace, Station
-
-
-@dataclass(frozen=True)
-class LayerRecord:
-    """A layer as it was predicted, and as it was.
-
-    Attributes:
-        predicted: seconds of the same decision in the simulator.
-        measured: seconds that it took, slow-down taken out.
-        predicted_device, measured_device: (U,) the same of each device.
-        predicted_air, predicted_compute: (U,) the parts of the prediction.
-        attempts: how often tokens had to be sent.
-        lost_mass: gate weight of the choices that were lost.
-        calls: as they were, slow-down and all.
-        selection: (T, E) what was computed.
-        bandwidth: (U,) Hz of each link, as it was decided or assumed.
-        load: (U,) of each device, as it was known.
-        clock_s: when the layer began, by the cell's own clock: what passed in its episodes.
-        decision_s: from the router's weights to the first byte, real seconds.
-        slow_down: what emulated times were stretched by.
-        paced: whether links and devices were emulated.
-    """
-
-    predicted: float
-    measured: float
-    predicted_device: FloatArray
-    measured_device: FloatArray
-    predicted_air: FloatArray
-    predicted_compute: FloatArray
-    attempts: int
-    lost_mass: float
-    calls: tuple[CallRecord, ...]
-    selection: BoolArray
-    bandwidth: FloatArray
-    load: FloatArray
-    clock_s: float
-    decision_s: float
-    slow_down: float
-    paced: bool
+from wdmoe_env.testbed.layer import LayerRecord, LayerRun, Order, Pace
+from wdmoe_env.testbed.station import Station
 
 
 @dataclass(frozen=True)
@@ -78,7 +40,6 @@ class _Pending:
     softmax: GateArray
     decision: Decision
     times: LayerTimes
-    air: FloatArray
     plain: Layer
     pace: Pace | None
     load: FloatArray
@@ -124,7 +85,6 @@ class LiveCell(Simulator):
         self.station, self.rule, self.links, self.slow_down, self.padded = station, rule, links, slow_down, padded
         self.estimates = LinkEstimates(scenario)
         self.records: list[LayerRecord] = []
-        self.metrics: list[dict[str, NDArray[Any]]] = []
         self._pending: _Pending | None = None
         self._clock = self._shown = 0.0
         self._softmax: GateArray = np.zeros(0)
@@ -176,25 +136,26 @@ class LiveCell(Simulator):
         now, gates = self._now, self.observation.gate_weights
         if self.links == "none":
             decision = replace(decision, bandwidth=allocation.uniform(self.scenario, 1))
-        times, _ = self._run(decision)
         plain, plain_times, _ = self._plain_layer()
-        layers = self.scenario.model.layers
-        air = times.device - times.computation
-        pending = _Pending(
-            now.step // layers,
-            now.step % layers,
+        outcome = super().step(decision)
+        forward, layer = divmod(now.step, self.scenario.model.layers)
+        self._pending = _Pending(
+            forward,
+            layer,
             gates,
             self._softmax,
             decision,
-            times,
-            air[0],
+            self._predicted,
             (plain, plain_times),
             None if self.links == "none" else self._pace(now, decision),
             now.cell.load[0],
         )
-        outcome = super().step(decision)
-        self._pending = pending
         return outcome
+
+    def _run(self, decision: Decision) -> tuple[LayerTimes, dict[str, NDArray[Any]]]:
+        times, values = super()._run(decision)
+        self._predicted = times
+        return times, values
 
     def _pace(self, now: SimulatorState, decision: Decision) -> Pace:
         """What links and devices are made to be, in a state of the cell."""
@@ -263,16 +224,14 @@ class LiveCell(Simulator):
             self._compute.per_device(routing.tokens), computed[None], device[None], np.array([done.latency_s / slow])
         )
         self._last_device_time = measured.device
-        self.metrics.append(step_metrics((routing, measured), pending.plain, self.scenario))
         self.records.append(
             LayerRecord(
                 predicted=float(times.latency[0]),
                 measured=done.latency_s / slow,
                 predicted_device=times.device[0],
                 measured_device=device,
-                predicted_air=pending.air,
                 predicted_compute=times.computation[0],
-                attempts=max((call.attempt for call in done.calls), default=0),
+                metrics=step_metrics((routing, measured), pending.plain, self.scenario),
                 lost_mass=done.lost_mass,
                 calls=done.calls,
                 selection=done.selection,
@@ -292,8 +251,3 @@ class LiveCell(Simulator):
         """The layers since the last call."""
         found, self.records = tuple(self.records), []
         return found
-
-    def measured(self) -> dict[str, NDArray[Any]]:
-        """(steps, 1) of each metric, by what was measured, since the last call."""
-        found, self.metrics = self.metrics, []
-        return {name: np.stack([each[name] for each in found]) for name in found[0]} if found else {}

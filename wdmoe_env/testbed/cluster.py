@@ -10,22 +10,24 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from wdmoe_env.arrays import IntArray
 from wdmoe_env.files.safe import StorageError
 from wdmoe_env.files.yaml import read_yaml
 from wdmoe_env.scenario import Scenario
+from wdmoe_env.settings.loading import validated
 from wdmoe_env.settings.parts import Positive, Settings
 from wdmoe_env.system.availability import OnFailure
 from wdmoe_env.testbed import keys
 from wdmoe_env.testbed.kernel import KernelLinks, Links, why_not
-from wdmoe_env.testbed.link import Expected, Link, Peer
+from wdmoe_env.testbed.link import Link
 from wdmoe_env.testbed.local import LocalDevices
+from wdmoe_env.testbed.messages import Dtype
+from wdmoe_env.testbed.peer import Expected, Peer
 from wdmoe_env.testbed.serve import parse_address
 from wdmoe_env.testbed.shares import ExpertFiles
 from wdmoe_env.testbed.station import DEADLINE_S, Station
-from wdmoe_env.testbed.wire import Dtype
 
 LOCAL = re.compile(r"local:(\d{1,3})")
 
@@ -87,6 +89,11 @@ class Testbed:
         """Devices on this machine."""
         return int(found[1]) if (found := LOCAL.fullmatch(self.spec)) else 0
 
+    @property
+    def on_failure(self) -> OnFailure:
+        """What becomes of tokens whose device is gone."""
+        return self.settings.on_failure if self.settings else "next-best"
+
     def facts(self) -> dict[str, object]:
         """What a result says of it."""
         return {
@@ -95,7 +102,7 @@ class Testbed:
             "slow_down": self.slow_down,
             "dtype": self.dtype,
             "deadline_s": self.deadline_s,
-            "on_failure": self.settings.on_failure if self.settings else "next-best",
+            "on_failure": self.on_failure,
         }
 
 
@@ -134,16 +141,7 @@ def _read(path: Path) -> ClusterSettings:
         data = read_yaml(path)
     except (StorageError, ValueError) as error:
         raise ValueError(f"--testbed {error}; expected local:N or a YAML file of devices") from error
-    try:
-        return ClusterSettings.model_validate(_tuples(data))
-    except ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise ValueError(f"--testbed {path}: {said}") from error
-
-
-def _tuples(data: dict[str, object]) -> dict[str, object]:
-    """Lists as tuples, which strict settings take."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    return validated(ClusterSettings, data, f"--testbed {path}", "testbed")
 
 
 def shares_of(hosts: IntArray, devices: int) -> list[tuple[int, ...]]:
@@ -176,12 +174,17 @@ def opened(testbed: Testbed, model: Path, scenario: Scenario, wait_s: float = 10
         with _kernel(testbed, count) as kernel, LocalDevices(model, shares, kernel) as local:
             peers = [Peer(f"local {i}", host, port, local.key) for i, (host, port) in enumerate(local.addresses)]
             with _station(testbed, peers, files, shares, scenario.hosts, kernel) as station:
-                station.open(wait_s)
+                _start(station, wait_s)
                 yield station
     else:
         with _station(testbed, _peers(testbed), files, shares, scenario.hosts) as station:
-            station.open(wait_s)
+            _start(station, wait_s)
             yield station
+
+
+def _start(station: Station, wait_s: float) -> None:
+    station.open(wait_s)
+    station.warm_up()
 
 
 @contextmanager
@@ -204,12 +207,16 @@ def _station(
     hosts: IntArray,
     kernel: KernelLinks | None = None,
 ) -> Station:
-    links = [
-        Link(peer, Expected(own, files.layers, files.hidden, files.model, files.digest))
+    links = links_to(peers, files, shares)
+    return Station(links, hosts, testbed.dtype, testbed.deadline_s, testbed.on_failure, kernel)
+
+
+def links_to(peers: Sequence[Peer], files: ExpertFiles, shares: Sequence[Sequence[int]]) -> list[Link]:
+    """A link to each device, which must hold its share of the model in `files`."""
+    return [
+        Link(peer, Expected(tuple(own), files.layers, files.hidden, files.model, files.digest))
         for peer, own in zip(peers, shares, strict=True)
     ]
-    failure = testbed.settings.on_failure if testbed.settings else "next-best"
-    return Station(links, hosts, testbed.dtype, testbed.deadline_s, failure, kernel)
 
 
 def _peers(testbed: Testbed) -> list[Peer]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import tyro
 
-from wdmoe_env.testbed.records import CALLS, LAYERS, parts_of
+from wdmoe_env.testbed.records import CALLS, LAYERS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -88,20 +88,20 @@ def by_policy(layers: pl.DataFrame) -> Iterable[list[Any]]:
 def by_device(calls: pl.DataFrame) -> Iterable[list[Any]]:
     """Rows of the second table."""
     for name in dict.fromkeys(calls["name"]):
-        rows = calls.filter((calls["name"] == name) & (calls["outcome"] == "answered")).to_dicts()
-        if not rows:
+        rows = calls.filter((calls["name"] == name) & (calls["outcome"] == "answered"))
+        if not len(rows):
             continue
-        parts = [parts_of(row) for row in rows]
-        found = {part: 1e3 * float(np.median([each[part] for each in parts])) for part in PARTS}
-        predicted = {
-            what: 1e3 * float(np.median([row[f"predicted{what}_s"] for row in rows]))
-            for what in ("", "_air", "_compute")
-        }
-        measured = 1e3 * float(np.median([row["total_s"] / row["slow_down"] for row in rows]))
+        found = {part: _median_ms(rows[f"{part}_part_s"]) for part in PARTS}
+        predicted, computing = rows["predicted_s"], rows["predicted_compute_s"]
+        measured = _median_ms(rows["total_s"] / rows["slow_down"])
         yield [
-            *(name, len(rows), predicted[""], measured, predicted["_air"], found["air"]),
-            *(predicted["_compute"], found["compute"], *(found[part] for part in PARTS[2:])),
+            *(name, len(rows), _median_ms(predicted), measured, _median_ms(predicted - computing), found["air"]),
+            *(_median_ms(computing), found["compute"], *(found[part] for part in PARTS[2:])),
         ]
+
+
+def _median_ms(seconds: pl.Series) -> float:
+    return 1e3 * float(np.median(seconds.to_numpy()))
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[list[Any]]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import ssl
@@ -14,16 +15,12 @@ import msgspec
 
 from wdmoe_env.testbed import keys
 from wdmoe_env.testbed.experts import Experts
-from wdmoe_env.testbed.shaping import send_paced, sleep_until
-from wdmoe_env.testbed.tensors import decode, decode_weights, encode, quantise, row_bytes
-from wdmoe_env.testbed.wire import (
+from wdmoe_env.testbed.messages import (
     MAX_PAYLOAD,
     VERSION,
     Call,
     Challenge,
     Failure,
-    Frame,
-    FrameProtocol,
     Hello,
     Proof,
     Refusal,
@@ -32,6 +29,9 @@ from wdmoe_env.testbed.wire import (
     WireError,
     head,
 )
+from wdmoe_env.testbed.shaping import send_paced, sleep_until
+from wdmoe_env.testbed.tensors import decode, decode_weights, encode, quantise, row_bytes
+from wdmoe_env.testbed.wire import Frame, FrameProtocol
 
 LOG: Final = logging.getLogger(__name__)
 HANDSHAKE_S: Final = 5.0
@@ -77,7 +77,10 @@ class Device:
             OSError: the address cannot be listened at.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self).protocol, host, port, ssl=tls)
+        patience = HANDSHAKE_S if tls else None
+        self._server = await loop.create_server(
+            lambda: _Connection(self).protocol, host, port, ssl=tls, ssl_handshake_timeout=patience
+        )
         found: tuple[str, int] = self._server.sockets[0].getsockname()[:2]
         return found
 
@@ -110,11 +113,13 @@ class _Connection:
         self._known = False
         self._calls: asyncio.Queue[tuple[Call, Frame]] | None = None
         self._worker: asyncio.Task[None] | None = None
-        self._closed = False
-        self.protocol = FrameProtocol(self._frame, self._close, STRANGER_BYTES)
-        device.strangers += 1
-        if device.strangers > STRANGERS:
-            asyncio.get_running_loop().call_soon(self._refuse, "too many connections that have not proved themselves")
+        self._timer: asyncio.TimerHandle | None = None
+        self.protocol = FrameProtocol(self._frame, self._close, STRANGER_BYTES, self._open)
+
+    def _open(self) -> None:
+        self._device.strangers += 1
+        if self._device.strangers > STRANGERS:
+            self._refuse("too many connections that have not proved themselves")
         self._timer = asyncio.get_running_loop().call_later(HANDSHAKE_S, self._late)
 
     def _late(self) -> None:
@@ -122,8 +127,8 @@ class _Connection:
             self._refuse(f"no proof of the key within {HANDSHAKE_S:g} s")
 
     def _close(self, reason: Exception) -> None:
-        self._timer.cancel()
-        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         if not self._known:
             self._device.strangers -= 1
         if self._worker is not None:
@@ -131,7 +136,7 @@ class _Connection:
         LOG.info("connection closed: %s", reason)
 
     def _refuse(self, reason: str) -> None:
-        if not self._closed and self.protocol.transport is not None and not self.protocol.transport.is_closing():
+        if self.protocol.transport is not None and not self.protocol.transport.is_closing():
             self.protocol.send(Refusal(reason))
             self.protocol.transport.close()
 
@@ -183,29 +188,30 @@ class _Connection:
         self._calls.put_nowait((call, frame))
 
     async def _work(self, calls: asyncio.Queue[tuple[Call, Frame]]) -> None:
-        """Answer calls one after the other, at the pace of an emulated device."""
-        while True:
-            call, frame = await calls.get()
-            try:
-                reply, parts = self._compute(call, frame)
-            except ValueError as error:
-                self._fail(call, error)
-                continue
-            except WireError as error:
-                self.protocol.fail(error)
-                return
-            if call.hold_s:
-                began = time.perf_counter()
-                await sleep_until(frame.last + call.hold_s)
-                reply = msgspec.structs.replace(reply, hold_s=time.perf_counter() - began)
-            transport = self.protocol.transport
-            if transport is None or transport.is_closing():
-                return
-            if call.uplink_bit_s:
-                size = sum(map(len, parts))
-                await send_paced(transport, [head(reply, size), *parts], call.uplink_bit_s)
-            else:
-                self.protocol.send(reply, *parts)
+        """Answer calls one after the other, at the pace of an emulated device, until the connection is gone."""
+        with contextlib.suppress(ConnectionResetError):
+            while True:
+                await self._work_on(*await calls.get())
+
+    async def _work_on(self, call: Call, frame: Frame) -> None:
+        try:
+            reply, parts = self._compute(call, frame)
+        except ValueError as error:
+            self._fail(call, error)
+            return
+        except WireError as error:
+            self.protocol.fail(error)
+            return
+        if call.hold_s:
+            began = time.perf_counter()
+            await sleep_until(frame.last + call.hold_s)
+            reply = msgspec.structs.replace(reply, hold_s=time.perf_counter() - began)
+        transport = self.protocol.transport
+        if call.uplink_bit_s and transport is not None:
+            size = sum(map(len, parts))
+            await send_paced(transport, [head(reply, size), *parts], call.uplink_bit_s)
+        else:
+            self.protocol.send(reply, *parts)
 
     def _answer_now(self, call: Call, frame: Frame) -> None:
         try:
@@ -236,8 +242,6 @@ class _Connection:
         expected = size + 4 * call.tokens * len(call.experts) + call.padding
         if len(frame.payload) != expected:
             raise WireError(f"a call has {len(frame.payload):,} bytes of payload, expected {expected:,}")
-        if size + call.padding > self._device.identity.max_payload:
-            raise ValueError(f"a reply would have {size + call.padding:,} bytes, more than this device sends at once")
         rows = decode(frame.payload, call.tokens, held.hidden, call.dtype)
         weights = decode_weights(frame.payload[size:], call.tokens, len(call.experts))
         decoded = time.perf_counter()

@@ -9,7 +9,7 @@ import numpy as np
 
 from wdmoe_env.arrays import FloatArray
 from wdmoe_env.scenario import Scenario
-from wdmoe_env.testbed.station import CallRecord
+from wdmoe_env.testbed.layer import CallRecord
 
 NEWEST: Final = 0.3
 """Weight of the newest transfer in the running mean of the logarithm of a rate."""

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from wdmoe_env.testbed.kernel import Links
-from wdmoe_env.testbed.wire import Dtype
+from wdmoe_env.testbed.messages import Dtype
 
 if TYPE_CHECKING:
     from wdmoe_env import Policy
-    from wdmoe_env.testbed.cell import LayerRecord
+    from wdmoe_env.testbed.layer import LayerRecord
 
 
 @dataclass(frozen=True)

@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
 from wdmoe_env.testbed import keys
-from wdmoe_env.testbed.shaping import send_paced
-from wdmoe_env.testbed.wire import (
+from wdmoe_env.testbed.messages import (
     MAX_PAYLOAD,
     VERSION,
     Call,
     Challenge,
     Failure,
-    Frame,
-    FrameProtocol,
     Hello,
     Proof,
     Refusal,
@@ -29,6 +25,9 @@ from wdmoe_env.testbed.wire import (
     WireError,
     head,
 )
+from wdmoe_env.testbed.peer import Expected, Peer
+from wdmoe_env.testbed.shaping import send_paced
+from wdmoe_env.testbed.wire import Frame, FrameProtocol
 
 LOG: Final = logging.getLogger(__name__)
 CONNECT_S: Final = 5.0
@@ -41,64 +40,6 @@ State = Literal["down", "connecting", "up"]
 
 class LinkError(ConnectionError):
     """A device cannot be reached, is not who it should be, or does not answer; the message names it."""
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What a device must be.
-
-    Attributes:
-        experts: that it must hold, rising.
-        layers, hidden: of the model.
-        model: its SHA-256; empty: any.
-        shares: SHA-256 of what it may hold, by its experts; asked for when it says which it holds.
-    """
-
-    experts: tuple[int, ...]
-    layers: int
-    hidden: int
-    model: str = ""
-    share: object = None
-
-    def check(self, welcome: Welcome) -> None:
-        """Raise a ValueError that says in what a device is another."""
-        for name in ("layers", "hidden"):
-            if (got := getattr(welcome, name)) != (own := getattr(self, name)):
-                raise ValueError(f"its {name} is {got}, expected {own}")
-        if self.model and welcome.model != self.model:
-            raise ValueError(f"it holds model {welcome.model:.12}, expected {self.model:.12}")
-        if missing := sorted(set(self.experts) - set(welcome.experts)):
-            raise ValueError(f"it holds experts {welcome.experts}, expected {missing[0]} among them")
-        if callable(self.share):
-            try:
-                own = self.share(tuple(welcome.experts))
-            except ValueError:
-                own = ""
-            if own != welcome.share:
-                raise ValueError(f"the weights of its experts {welcome.experts} are others than the model's")
-
-
-@dataclass(frozen=True)
-class Peer:
-    """Where a device is, and how to get there.
-
-    Attributes:
-        name: what messages and records call it.
-        host, port: its address.
-        key: pre-shared; empty for none.
-        tls: where it speaks TLS.
-    """
-
-    name: str
-    host: str
-    port: int
-    key: bytes = b""
-    tls: ssl.SSLContext | None = None
-
-    @property
-    def address(self) -> str:
-        """Host and port."""
-        return f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -184,7 +125,7 @@ class Link:
         self._protocol = made
         named = peer.host if peer.tls else None
         await loop.create_connection(lambda: made, peer.host, peer.port, ssl=peer.tls, server_hostname=named)
-        _without_delay(made)
+        _pin_congestion_control(made)
         own = keys.nonce()
         challenge = await self._ask(Hello(VERSION, own), Challenge)
         if challenge.version != VERSION:
@@ -249,17 +190,27 @@ class Link:
         self._greeting = None
 
     def begin(self, call: Call, parts: Sequence[bytes | memoryview], bit_s: float = 0.0) -> Pending:
-        """Send a call, at once or paced to `bit_s` if that is not 0; what comes back is awaited elsewhere."""
+        """Send a call, at once or paced to `bit_s` if that is not 0; what comes back is awaited elsewhere.
+
+        Raises:
+            ValueError: the device takes no payload of this size.
+        """
         future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         pending = Pending(call, future, time.perf_counter())
         protocol = self._protocol
         if self.state != "up" or protocol is None:
             future.set_exception(self._error(self.fault))
             return pending
+        size = sum(len(part) for part in parts)
+        if self.welcome is not None and size > self.welcome.max_payload:
+            most = self.welcome.max_payload
+            raise ValueError(
+                f"a call of device {self.peer.name} has {size:,} bytes, and it takes {most:,} at most: "
+                "start it with a larger --max-payload, or read fewer tokens at once"
+            )
         self._waiting[call.id] = future
         try:
             if bit_s:
-                size = sum(len(part) for part in parts)
                 frame = [head(call, size), *parts]
                 pending.sender = asyncio.get_running_loop().create_task(self._send(protocol, frame, bit_s, pending))
             else:
@@ -312,8 +263,8 @@ class Link:
         self.drop("closed")
 
 
-def _without_delay(protocol: FrameProtocol) -> None:
-    # asyncio sets TCP_NODELAY by itself on TCP sockets; congestion control is pinned where the system allows it.
+def _pin_congestion_control(protocol: FrameProtocol) -> None:
+    # Where the system allows it. TCP_NODELAY is set by asyncio itself.
     assert protocol.transport is not None
     sock = protocol.transport.get_extra_info("socket")
     try:

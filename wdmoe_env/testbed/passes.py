@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from wdmoe_env.moe.in_the_loop import ModelInTheLoop
 from wdmoe_env.moe.routers import Routers
 from wdmoe_env.policy import Policy
 from wdmoe_env.scenario import Scenario, load_scenario
-from wdmoe_env.testbed.cell import LayerRecord, LiveCell
+from wdmoe_env.testbed.cell import LiveCell
 from wdmoe_env.testbed.kernel import Links
+from wdmoe_env.testbed.layer import LayerRecord
 from wdmoe_env.testbed.split_model import attached
 from wdmoe_env.testbed.station import Station
 
@@ -52,12 +52,10 @@ class Decoder:
     def __init__(
         self, model: nn.Module, scenario: Scenario, station: Station, policy: Policy, links: Links, slow_down: float
     ) -> None:
-        self.model: Any = model
-        self.routers, self.policy = Routers(model), policy
+        self.loop, self.policy = ModelInTheLoop(model), policy
         self._scenario, self._station, self._links, self._slow_down = scenario, station, links, slow_down
         self._cells: dict[int, LiveCell] = {}
         self._cell: LiveCell | None = None
-        self._cache = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
         self.records: list[LayerRecord] = []
 
     def generate(
@@ -70,15 +68,15 @@ class Decoder:
         Raises:
             ValueError: the prompt is longer than the model can tell the places of.
         """
-        longest = getattr(self.model.config, "max_position_embeddings", None)
+        longest = self.loop.longest
         if longest is not None and len(prompt) >= longest:
             raise ValueError(
                 f"the prompt has {len(prompt)} tokens, expected fewer than the {longest} that the model can tell apart"
             )
         self._seed, self._cell = seed, None
-        generator, cache = torch.Generator().manual_seed(seed), DynamicCache(config=self.model.config)
+        generator, cache = torch.Generator().manual_seed(seed), self.loop.new_cache()
         ids, made = torch.tensor([prompt]).repeat(streams, 1), list[Tensor]()
-        ends = _ends(self.model)
+        ends = _ends(self.loop.model)
         ended = torch.zeros(streams, dtype=torch.bool)
         inputs = ids
         for count in range(tokens):
@@ -96,7 +94,7 @@ class Decoder:
             inputs = chosen[:, None]
         return torch.stack(made, dim=1)
 
-    def forward(self, ids: Tensor, cache: Any) -> Tensor:
+    def forward(self, ids: Tensor, cache: DynamicCache) -> Tensor:
         """Logits of one pass over (B, T) tokens behind those of the cache: (B, T, V)."""
         cell = self._enter(ids.numel())
 
@@ -106,18 +104,17 @@ class Decoder:
             cell.step(decision)
             return torch.from_numpy(np.ascontiguousarray(decision.selection[0]))
 
-        with torch.inference_mode(), self.routers.intercept(decide), attached(self.model, cell.run):
-            out: Any = self.model(input_ids=ids.to(_device(self.model)), use_cache=True, **{self._cache: cache})
+        with torch.inference_mode(), self.loop.routers.intercept(decide), attached(self.loop.model, cell.run):
+            logits = self.loop.forward(ids, cache)
         self.records += cell.take_records()
-        cell.measured()
-        return out.logits
+        return logits
 
     def _enter(self, tokens: int) -> LiveCell:
         """The cell for passes of so many tokens, where the last one is."""
         before = self._cell
         if (cell := self._cells.get(tokens)) is None:
             scenario = load_scenario(self._scenario, traffic={"tokens": tokens})
-            cell = LiveCell(scenario, self._station, self.routers.rule, self._links, self._slow_down)
+            cell = LiveCell(scenario, self._station, self.loop.routers.rule, self._links, self._slow_down)
             self._cells[tokens] = cell
         if cell is not before:
             self.policy.reset(cell.scenario, 1)
@@ -138,7 +135,3 @@ def _choose(logits: Tensor, temperature: float, generator: torch.Generator) -> T
     if temperature == 0.0:
         return logits.argmax(dim=-1).cpu()
     return torch.multinomial(torch.softmax(logits.float().cpu() / temperature, dim=-1), 1, generator=generator)[:, 0]
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device

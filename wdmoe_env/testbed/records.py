@@ -6,7 +6,7 @@ trained on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +20,7 @@ from wdmoe_env.hardware.latency.measurement import Measurement, significant
 from wdmoe_env.hardware.latency.table import write_measurements
 from wdmoe_env.hardware.radio.traces import RadioTrace, write_radio_trace
 from wdmoe_env.scenario import Scenario, preset_names
-from wdmoe_env.testbed.cell import LayerRecord
-from wdmoe_env.testbed.station import CallRecord
+from wdmoe_env.testbed.layer import LayerRecord
 
 LAYERS: Final = "layers.parquet"
 CALLS: Final = "calls.parquet"
@@ -53,7 +52,7 @@ class Episode:
     records: tuple[LayerRecord, ...]
 
 
-def write_records(folder: Path, episodes: Sequence[Episode], scenario: Scenario, slow_down: float) -> None:
+def write_records(folder: Path, episodes: Sequence[Episode], scenario: Scenario) -> None:
     """Write all files of the testbed's records to a folder that exists.
 
     Raises:
@@ -64,7 +63,7 @@ def write_records(folder: Path, episodes: Sequence[Episode], scenario: Scenario,
         if rows:
             write_rows(folder / name, list(rows[0]), ([*row.values()] for row in rows))
     records = _in_a_row(episodes)
-    measurements = list(_measurements(records, scenario, slow_down))
+    measurements = list(_measurements(records, scenario))
     if measurements:
         write_measurements(folder / MEASUREMENTS, measurements)
     traces = list(_traces(records, scenario))
@@ -79,11 +78,7 @@ def _message_s(episodes: Sequence[Episode]) -> float:
     """Median seconds that a layer takes beyond transfer and computing on the device that takes longest for these."""
     spent = []
     for record in (record for episode in episodes for record in episode.records):
-        parts = [
-            parts_of({**asdict(call), "slow_down": record.slow_down})
-            for call in record.calls
-            if call.outcome == "answered"
-        ]
+        parts = [record.parts(call) for call in record.calls if call.outcome == "answered"]
         if parts and record.attempts == 1:
             spent.append(record.measured - max(part["air"] + part["compute"] + part["copy"] for part in parts))
     return max(0.0, float(np.median(spent))) if spent else 0.0
@@ -145,7 +140,7 @@ def _labels(episode: Episode) -> dict[str, Any]:
     return {"policy": episode.policy, "run": episode.run, "episode": episode.episode}
 
 
-def _layers(episodes: Sequence[Episode]) -> Any:
+def _layers(episodes: Sequence[Episode]) -> Iterator[dict[str, Any]]:
     for episode in episodes:
         for step, record in enumerate(episode.records):
             yield {
@@ -159,7 +154,7 @@ def _layers(episodes: Sequence[Episode]) -> Any:
             }
 
 
-def _calls(episodes: Sequence[Episode], scenario: Scenario) -> Any:
+def _calls(episodes: Sequence[Episode], scenario: Scenario) -> Iterator[dict[str, Any]]:
     names = scenario.device_names
     for episode in episodes:
         for step, record in enumerate(episode.records):
@@ -170,13 +165,13 @@ def _calls(episodes: Sequence[Episode], scenario: Scenario) -> Any:
                     "name": names[call.device],
                     "slow_down": record.slow_down,
                     "predicted_s": float(record.predicted_device[call.device]),
-                    "predicted_air_s": float(record.predicted_air[call.device]),
                     "predicted_compute_s": float(record.predicted_compute[call.device]),
                     **asdict(call),
+                    **{f"{part}_part_s": seconds for part, seconds in record.parts(call).items()},
                 }
 
 
-def _measurements(records: Sequence[LayerRecord], scenario: Scenario, slow_down: float) -> Any:
+def _measurements(records: Sequence[LayerRecord], scenario: Scenario) -> Iterator[Measurement]:
     """Rows of calls that used one expert; with several their times cannot be told apart."""
     model, names = scenario.model, scenario.device_names
     trials = dict[tuple[int, int], int]()
@@ -187,7 +182,7 @@ def _measurements(records: Sequence[LayerRecord], scenario: Scenario, slow_down:
                 continue
             key = call.device, call.tokens
             trials[key] = trials.get(key, -1) + 1
-            seconds = (call.compute_s + call.copy_in_s + call.copy_out_s + call.hold_s) / slow_down
+            seconds = (call.compute_s + call.copy_in_s + call.copy_out_s + call.hold_s) / record.slow_down
             # What other work takes is no part of the expert's own time.
             seconds *= 1.0 - record.load[call.device]
             yield Measurement(
@@ -206,7 +201,7 @@ def _measurements(records: Sequence[LayerRecord], scenario: Scenario, slow_down:
             )
 
 
-def _traces(records: Sequence[LayerRecord], scenario: Scenario) -> Any:
+def _traces(records: Sequence[LayerRecord], scenario: Scenario) -> Iterator[tuple[int, RadioTrace]]:
     """(device, trace) of the SNR over the whole band that explains each transfer's rate over its share of the band."""
     band = scenario.radio.bandwidth_hz
     start = min((record.clock_s for record in records), default=0.0)
@@ -218,7 +213,8 @@ def _traces(records: Sequence[LayerRecord], scenario: Scenario) -> Any:
                 if call.device != device or call.outcome != "answered" or min(times) <= 0.0:
                     continue
                 share = float(record.bandwidth[device])
-                rates = [8.0 * size / time * record.slow_down for size, time in zip(_sizes(call), times, strict=True)]
+                sizes = call.bytes_down, call.bytes_up
+                rates = [8.0 * size / time * record.slow_down for size, time in zip(sizes, times, strict=True)]
                 values = [_snr_db(rate, share, band) for rate in rates]
                 moment = record.clock_s - start
                 if all(np.isfinite(values)) and (not seconds or moment > seconds[-1]):
@@ -231,24 +227,9 @@ def _traces(records: Sequence[LayerRecord], scenario: Scenario) -> Any:
             yield device, RadioTrace(shifted, np.array(down), "snr_db", np.array(up), name, f"testbed: {name}")
 
 
-def _sizes(call: CallRecord) -> tuple[int, int]:
-    return call.bytes_down, call.bytes_up
-
-
 def _snr_db(bit_s: float, share: float, band: float) -> float:
     """SNR over the band at which a share of it carries so much, dB, by Shannon's formula."""
     if share <= 0.0:
         return np.nan
     efficiency = min(bit_s / share, 26.0)
     return float(np.clip(10.0 * np.log10(share * (2.0**efficiency - 1.0) / band), -50.0, 80.0))
-
-
-def parts_of(call: Mapping[str, Any]) -> dict[str, float]:
-    """Where the time of an answered call went, seconds, slow-down taken out: what is not accounted for is overhead."""
-    slow = call["slow_down"]
-    air = max(call["send_s"], call["receive_s"]) + call["uplink_s"]
-    compute = call["compute_s"] + call["hold_s"]
-    copy = call["copy_in_s"] + call["copy_out_s"]
-    rest = call["total_s"] - air - compute - copy - call["queue_s"]
-    named = {"air": air, "queue": call["queue_s"], "copy": copy, "compute": compute, "overhead": rest}
-    return {name: seconds / slow for name, seconds in named.items()}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from wdmoe_env.testbed import keys
 from wdmoe_env.testbed.local import SAYS
-from wdmoe_env.testbed.wire import MAX_PAYLOAD
+from wdmoe_env.testbed.messages import MAX_PAYLOAD
 
 if TYPE_CHECKING:
     from wdmoe_env.testbed.device import Device

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from wdmoe_env.testbed.wire import PREFIX
+from wdmoe_env.testbed.messages import PREFIX
 
 PIECES: Final = 16
 """Pieces at most that a frame is sent in where it is paced: receivers see bytes come in, as on a slow link."""

@@ -6,130 +6,25 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from wdmoe_env.arrays import BoolArray, FloatArray, GateArray, IntArray
+from wdmoe_env.arrays import BoolArray, IntArray
 from wdmoe_env.system.availability import OnFailure, reassign
 from wdmoe_env.testbed.kernel import KernelLinks
+from wdmoe_env.testbed.layer import CallRecord, LayerRun, Order, Outcome
 from wdmoe_env.testbed.link import Link, LinkError, Pending
+from wdmoe_env.testbed.messages import Call, Dtype
 from wdmoe_env.testbed.shaping import new_loop
 from wdmoe_env.testbed.tensors import check_finite, decode, encode, quantise, row_bytes
-from wdmoe_env.testbed.wire import Call, Dtype
 
 LOG: Final = logging.getLogger(__name__)
 DEADLINE_S: Final = 10.0
-Outcome = Literal["answered", "deadline", "failed"]
-Rescore = Callable[[BoolArray], Tensor]
-"""(T, E) weights of the experts by the model's own rule, from a (T, E) selection."""
-
-
-@dataclass(frozen=True)
-class Pace:
-    """What the network and the devices are made to be, where they are emulated.
-
-    Attributes:
-        down_bit_s, up_bit_s: (U,) rate of each link; 0: as it is.
-        hold: (U,) seconds that each device computes, from (E,) tokens of each expert; None: as it does.
-        padded_bytes: what a token is padded to, in one direction; 0: not at all.
-    """
-
-    down_bit_s: FloatArray
-    up_bit_s: FloatArray
-    hold: Callable[[FloatArray], FloatArray] | None = None
-    padded_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Order:
-    """A layer to be run.
-
-    Attributes:
-        forward, layer: which.
-        rows: (T, H) what goes into the experts.
-        weights: (T, E) float32, by which the experts' outputs are summed; 0 where an expert is not used.
-        selection: (T, E) bool.
-        gate_weights: (T, E) router softmax, by which lost experts are replaced.
-        rescore: weights of another selection.
-        pace: what is emulated; None: nothing.
-    """
-
-    forward: int
-    layer: int
-    rows: Tensor
-    weights: Tensor
-    selection: BoolArray
-    gate_weights: GateArray
-    rescore: Rescore
-    pace: Pace | None = None
-
-
-@dataclass(frozen=True)
-class CallRecord:
-    """One call of one device, times in seconds.
-
-    Attributes:
-        forward, layer, attempt, device: which.
-        outcome: what became of it.
-        tokens: that were sent; each once.
-        experts: of the device that were used.
-        pairs: of a token and an expert.
-        bytes_down, bytes_up: of the payloads.
-        total_s: from the beginning of the layer to the last byte of the answer, or until it was given up.
-        start_s: from the beginning of the layer until the call was sent.
-        send_s: until the last byte of the call was handed over.
-        receive_s, queue_s, copy_in_s, compute_s, copy_out_s, hold_s: the device's own, see `wire.Reply`.
-        uplink_s: from the first to the last byte of the answer.
-        load: what the device said of its load.
-    """
-
-    forward: int
-    layer: int
-    attempt: int
-    device: int
-    outcome: Outcome
-    tokens: int
-    experts: int
-    pairs: int
-    bytes_down: int
-    bytes_up: int
-    total_s: float
-    start_s: float = 0.0
-    send_s: float = 0.0
-    receive_s: float = 0.0
-    queue_s: float = 0.0
-    copy_in_s: float = 0.0
-    compute_s: float = 0.0
-    copy_out_s: float = 0.0
-    hold_s: float = 0.0
-    uplink_s: float = 0.0
-    load: float = 0.0
-
-
-@dataclass(frozen=True)
-class LayerRun:
-    """What came of a layer.
-
-    Attributes:
-        out: (T, H) weighted sum of the experts' outputs.
-        selection: (T, E) what really was computed.
-        device_s: (U,) seconds until each device had answered for the last time; 0 without tokens.
-        latency_s: until the sum was ready.
-        lost_mass: gate weight of the choices that were lost, and not computed.
-        calls: each of them.
-    """
-
-    out: Tensor
-    selection: BoolArray
-    device_s: FloatArray
-    latency_s: float
-    lost_mass: float
-    calls: tuple[CallRecord, ...]
 
 
 @dataclass(frozen=True)

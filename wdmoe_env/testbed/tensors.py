@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wdmoe_env.testbed.wire import Dtype, WireError
+from wdmoe_env.testbed.messages import Dtype, WireError
 
 VALUE_BYTES: Final[dict[Dtype, int]] = {"float32": 4, "float16": 2, "int8": 1}
 _TORCH: Final = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
