@@ -65,15 +65,20 @@ def text_of(path: Path) -> str:
         data = read_file(path, MAX_BYTES, links=True)
     except StorageError as error:
         raise ValueError(str(error)) from error
+    return decode_text(data, str(path))
+
+
+def decode_text(data: bytes, name: str) -> str:
+    """Text of UTF-8 bytes, with or without byte order mark; ValueError says what the file of that name is instead."""
     kind = "a Python pickle, which is never loaded" if data[:1] == b"\x80" else "binary data"
     if data.startswith(_PARQUET_MAGIC):
         kind = "Parquet: name it .parquet"
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not a UTF-8 text file: it looks like {kind}") from None
+        raise ValueError(f"{name} is not a UTF-8 text file: it looks like {kind}") from None
     if "\0" in text or data.startswith(_PARQUET_MAGIC):
-        raise ValueError(f"{path} is not a text file: it looks like {kind}")
+        raise ValueError(f"{name} is not a text file: it looks like {kind}")
     return text
 
 

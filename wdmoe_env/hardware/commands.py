@@ -127,21 +127,30 @@ def record_expert(plan: MeasurementPlan, out: Path) -> None:
 
 
 def import_radio(path: Path, kind: str, out: Path | None = None) -> None:
-    """Import every log at a path, print the count of each reason for refusal, and write the traces if asked."""
+    """Import every log at a path, print the count of each reason for refusal, and write the traces if asked.
+
+    Raises:
+        ValueError: `out` holds something already, or nothing could be imported.
+    """
     from wdmoe_env.hardware.radio.importers import import_logs
     from wdmoe_env.hardware.radio.traces import write_radio_trace
 
+    # Numbered files over those of another import would be a mixture.
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"--out {out} holds something already, expected a new or empty folder")
     imported = import_logs(path, kind)
     print(f"{imported.logs} logs: {imported.accepted} imported as {len(imported.traces)} traces")
     for reason, count in imported.refused.most_common():
-        print(f"refused {count}: {reason}")
+        print(f"refused {count}: {reason} ({'first: ' if count > 1 else ''}{imported.first[reason]})")
     for reason, count in imported.notes.most_common():
         print(f"note: {reason}: {count}")
+    if not imported.traces:
+        raise ValueError(f"{path}: no log could be imported")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         for number, trace in enumerate(imported.traces):
             write_radio_trace(out / f"{number:03d}.csv", trace)
-        print(f"{out}: {len(imported.traces)} files")
+        print(f"{out}: {len(imported.traces)} files; column source of each names its log")
 
 
 def synthesize_radio(

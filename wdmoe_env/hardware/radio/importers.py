@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -13,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wdmoe_env.files.tables import text_of
-from wdmoe_env.hardware.radio.traces import KINDS, Floats, Kind, RadioTrace
+from wdmoe_env.hardware.radio.logs import Log, RefusedError, find_logs
+from wdmoe_env.hardware.radio.traces import KINDS, Floats, Kind, RadioTrace, TraceError
 
 UCC_COLUMNS = {"snr_db": "SNR", "rsrp_dbm": "RSRP", "throughput_bit_s": "DL_bitrate"}
 UCC_UNIT = {"snr_db": 1.0, "rsrp_dbm": 1.0, "throughput_bit_s": 1e3}
@@ -24,118 +23,159 @@ UCC_MISSING = ("-", "")
 # What the phone reports when it has no cell.
 NO_CELL_RSRP = -200.0
 APPLICATIONS = ("Netflix", "Amazon_Prime")
-MAX_GAP_S, MIN_STRETCH_S = 10.0, 60.0
+MAX_GAP_S, UCC_STRETCH_S = 10.0, 60.0
 PACKET_BITS = 1500 * 8
-MAX_LOG_BYTES = 200_000_000
-
-
-class RefusedError(ValueError):
-    """A log was refused; the message is the reason, the same for like logs."""
+BIN_MS = 100
+MAX_MAHIMAHI_MS = 10**8
+"""A day and some hours: a million bins."""
 
 
 @dataclass
 class ImportedLogs:
-    """Traces of all logs, how many logs gave any, how many were refused for which reason, and what was set right."""
+    """Traces of all logs, how many logs gave any, how many were refused for which reason, and what was set right.
+
+    Attributes:
+        first: of each reason for refusal the first log and what is wrong there.
+    """
 
     traces: list[RadioTrace] = field(default_factory=list)
     logs: int = 0
     accepted: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
 
 
 def import_logs(path: Path, kind: str = "snr_db") -> ImportedLogs:
-    """Import a log, every log in a folder, or every CSV in a zip file. A log that is refused is counted by its reason.
+    """Import a log, or every file in a folder or a zip file. A file that is refused is counted by its reason.
 
     Of a UCC log `kind` is taken; `seconds Mbit/s` files and Mahimahi traces hold throughput.
 
     Raises:
-        ValueError: the kind is unknown, or the path holds no log.
+        ValueError: the kind is unknown, or there is no file.
     """
     _known(kind)
     result = ImportedLogs()
-    for name, text in _texts(path, result):
+    for log in find_logs(path):
+        # Of a log that is refused nothing counts, its notes neither.
+        notes: Counter[str] = Counter()
         try:
-            traces = import_text(text, name, kind, result.notes)
-        except ValueError as error:
-            result.refused[str(error) if isinstance(error, RefusedError) else str(error).removeprefix(f"{name}: ")] += 1
+            traces = _traces(log, kind, notes)
+        except (RefusedError, TraceError) as error:
+            result.refused[error.reason] += 1
+            particular = error.detail and error.detail != error.reason
+            result.first.setdefault(error.reason, f"{log.name}: {error.detail}" if particular else log.name)
             continue
         result.accepted += 1
         result.traces += traces
+        result.notes += notes
     result.logs = result.accepted + result.refused.total()
     if not result.logs:
-        raise ValueError(f"{path} holds no log, expected .csv, .txt, .log, .trace or .down files")
+        raise ValueError(f"{path} holds no file, expected logs")
     return result
 
 
 def import_text(text: str, name: str, kind: str, notes: Counter[str] | None = None) -> list[RadioTrace]:
-    """Traces of one log, whose format is told by its first line.
+    """Traces of one log, whose format is told by its first line; each has the log's name as `source`.
 
     Raises:
-        ValueError: the log is of no known format, faulty or implausible; the message is the reason.
+        RefusedError: the log is of no known format or faulty; the message is the reason.
+        TraceError: it is implausible.
     """
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return _traces(Log(name, name, text), kind, Counter() if notes is None else notes)
+
+
+def _traces(log: Log, kind: str, notes: Counter[str]) -> list[RadioTrace]:
+    if isinstance(log.text, RefusedError):
+        raise log.text
+    lines = [line for line in log.text.splitlines() if line.strip() and not line.startswith("#")]
     if not lines:
         raise RefusedError("the log is empty")
     if "Timestamp" in lines[0] and "NetworkMode" in lines[0]:
-        return import_ucc(text, name, kind, Counter() if notes is None else notes)
+        return import_ucc(log, kind, notes)
     fields = len(lines[0].replace(",", " ").split())
     if fields == 1:
-        return [import_mahimahi(lines, name)]
+        return [import_mahimahi(lines, log)]
     if fields == 2:
-        return import_pairs(lines, name)
-    raise RefusedError(f"unknown format: the first line has {fields} fields, expected a UCC header, one number or two")
+        return import_pairs(lines, log, notes)
+    expected = "expected a UCC header, one number or two in the first line"
+    raise RefusedError(f"unknown format, {expected}", f"{fields} fields")
 
 
-def import_ucc(text: str, name: str, kind: str, notes: Counter[str]) -> list[RadioTrace]:
+def import_ucc(log: Log, kind: str, notes: Counter[str]) -> list[RadioTrace]:
     """Stretches of 60 s and more of a UCC 5G log without a gap over 10 s, of rows in 5G or LTE.
 
-    '-' and RSRP -200 are missing values; samples of the same second are averaged; where the clock runs backwards a new
-    stretch begins. Throughput is taken where the phone was downloading, and not from application logs.
+    '-' and RSRP -200 are missing values; a row that was cut is left out; samples of the same second are averaged; where
+    the clock runs backwards a new stretch begins. Throughput is taken where the phone was downloading, and not from
+    application logs.
     """
-    if kind == "throughput_bit_s" and any(part in name for part in APPLICATIONS):
+    if kind == "throughput_bit_s" and any(part in log.name for part in APPLICATIONS):
         raise RefusedError("throughput is limited by the application (Netflix, Amazon Prime), not by the link")
-    seconds, values = _ucc_samples(text, kind, notes)
+    seconds, values = _ucc_samples(str(log.text), kind, notes)
     if not seconds:
         raise RefusedError(f"no row in 5G or LTE with {UCC_COLUMNS[kind]}")
-    breaks = [0, *(i for i in range(1, len(seconds)) if seconds[i] < seconds[i - 1]), len(seconds)]
-    notes["the clock runs backwards: a new stretch begins"] += len(breaks) - 2
-    stretches: list[RadioTrace] = []
-    for start, end in pairwise(breaks):
-        times, place = np.unique(np.array(seconds[start:end]), return_inverse=True)
-        notes["samples of the same second, averaged"] += end - start - len(times)
-        means = np.asarray(np.bincount(place, weights=values[start:end]) / np.bincount(place), dtype=np.float64)
-        for part in np.split(np.arange(len(times)), np.flatnonzero(np.diff(times) > MAX_GAP_S) + 1):
-            if times[part[-1]] - times[part[0]] >= MIN_STRETCH_S:
-                own = f"{name}[{len(stretches)}]"
-                stretches.append(RadioTrace(times[part] - times[part[0]], means[part], _known(kind), None, own))
-    if not stretches:
-        raise RefusedError(f"no stretch of {MIN_STRETCH_S:g} s in 5G or LTE without a gap over {MAX_GAP_S:g} s")
-    return stretches
+    return _stretches(np.array(seconds), np.array(values), _known(kind), log, notes, UCC_STRETCH_S)
 
 
-def import_pairs(lines: list[str], name: str) -> list[RadioTrace]:
-    """Trace of lines of `seconds Mbit/s`, split at gaps over 10 s."""
+def import_pairs(lines: Sequence[str], log: Log, notes: Counter[str]) -> list[RadioTrace]:
+    """Traces of lines of `seconds Mbit/s`, cleaned and split as a UCC log is; two samples are enough."""
     pairs = np.array([_numbers(line, i, 2) for i, line in enumerate(lines, start=1)])
-    trace = RadioTrace(pairs[:, 0] - pairs[0, 0], pairs[:, 1] * 1e6, "throughput_bit_s", None, name)
-    return trace.split(MAX_GAP_S)
+    return _stretches(pairs[:, 0], pairs[:, 1] * 1e6, "throughput_bit_s", log, notes)
 
 
-def import_mahimahi(lines: list[str], name: str, bin_s: float = 0.1) -> RadioTrace:
-    """Throughput of a Mahimahi trace: each line is the ms at which a packet of 1500 bytes may be delivered.
+def import_mahimahi(lines: Sequence[str], log: Log) -> RadioTrace:
+    """Throughput of a Mahimahi trace: each line is the ms until which a packet of 1500 bytes may be delivered.
 
-    Packets are counted in bins of bin_s. The last time is the length of the trace: Mahimahi repeats it from there.
+    The last time is the length of the trace: Mahimahi repeats it from there. Packets are counted in equal bins of about
+    0.1 s that divide the length; of a trace that is shorter than a bin, as many rounds as fit into two of them.
     """
     times = np.array([_numbers(line, i, 1)[0] for i, line in enumerate(lines, start=1)])
     if (np.diff(times) < 0).any() or times[0] < 0:
         raise RefusedError("Mahimahi trace: the milliseconds decrease, expected 0 or more, never falling")
     if (times != np.round(times)).any():
         raise RefusedError("Mahimahi trace: a time is no whole number of milliseconds; are these seconds?")
-    bins = max(int(np.ceil(times[-1] / (1e3 * bin_s))), 2)
-    # A packet at the very end belongs to the last bin.
-    count = np.bincount(np.minimum((times / (1e3 * bin_s)).astype(np.int64), bins - 1), minlength=bins)
-    rate = count.astype(np.float64) * PACKET_BITS / bin_s
-    return RadioTrace(np.arange(bins, dtype=np.float64) * bin_s, rate, "throughput_bit_s", None, name)
+    if not 0 < times[-1] <= MAX_MAHIMAHI_MS:
+        expected = f"expected a last time from 1 to {MAX_MAHIMAHI_MS:g} ms"
+        raise RefusedError(f"Mahimahi trace: {expected}", f"{times[-1]:g} ms")
+    length = int(times[-1])
+    repeats = 2 * (BIN_MS // length) or 1
+    whole = (times[None] + length * np.arange(repeats)[:, None]).ravel()
+    bins = max(round(repeats * length / BIN_MS), 2) if repeats == 1 else 2
+    width = repeats * length / bins
+    # A packet at the end of a bin was sent within it, and one at 0 at the end of the round before.
+    place = (np.ceil(whole / width).astype(np.int64) - 1) % bins
+    rate = np.bincount(place, minlength=bins) * (PACKET_BITS / (width / 1e3))
+    seconds = np.arange(bins, dtype=np.float64) * width / 1e3
+    return RadioTrace(seconds, rate, "throughput_bit_s", None, log.name, log.source)
+
+
+def _stretches(
+    times: Floats, values: Floats, kind: Kind, log: Log, notes: Counter[str], least_s: float = 0.0
+) -> list[RadioTrace]:
+    """Cleaned stretches, of least_s and two samples at least, of a log that is plausible as a whole.
+
+    Samples of the same time are averaged; a new stretch begins where the clock runs backwards or after a gap.
+    """
+    breaks = [0, *(np.flatnonzero(np.diff(times) < 0) + 1).tolist(), len(times)]
+    notes["the clock runs backwards: a new stretch begins"] += len(breaks) - 2
+    shift, runs = 0.0, []
+    for start, end in pairwise(breaks):
+        own, place = np.unique(times[start:end], return_inverse=True)
+        notes["samples of the same second, averaged"] += end - start - len(own)
+        means = np.asarray(np.bincount(place, weights=values[start:end]) / np.bincount(place), dtype=np.float64)
+        runs.append((own - own[0] + shift, means))
+        # Farther away than any gap that is bridged.
+        shift = runs[-1][0][-1] + 2 * MAX_GAP_S
+    seconds, means = (np.concatenate(parts) for parts in zip(*runs, strict=True))
+    stretches = []
+    if len(seconds) > 1:
+        whole = RadioTrace(seconds, means, kind, None, log.name, log.source)
+        parts = whole.split(MAX_GAP_S)
+        stretches = [whole] if [len(part.seconds) for part in parts] == [len(seconds)] else parts
+    if long := [part for part in stretches if part.seconds[-1] >= least_s]:
+        return long
+    what = f"stretch of {least_s:g} s" if least_s else "two samples"
+    raise RefusedError(f"no {what} without a gap over {MAX_GAP_S:g} s")
 
 
 def _known(kind: str) -> Kind:
@@ -150,36 +190,48 @@ def _ucc_samples(text: str, kind: str, notes: Counter[str]) -> tuple[list[float]
     seconds: list[float] = []
     values: list[float] = []
     origin: datetime | None = None
-    reader = csv.DictReader(text.splitlines())
-    if missing := [
-        c for c in ("NetworkMode", "RSRP", "State", UCC_COLUMNS[kind]) if c not in (reader.fieldnames or ())
-    ]:
+    reader = csv.reader(text.splitlines())
+    header = next(reader, [])
+    needed = ("Timestamp", "NetworkMode", "RSRP", "State", UCC_COLUMNS[kind])
+    if missing := [column for column in needed if column not in header]:
         raise RefusedError(f"UCC log without column {', '.join(missing)}")
-    for raw in reader:
-        if reason := _ucc_unusable(raw, kind):
+    for cells in reader:
+        if len(cells) != len(header):
+            notes["rows left out: cut short, or of more cells than the header"] += 1
+            continue
+        row = dict(zip(header, cells, strict=True))
+        if reason := _ucc_unusable(row, kind):
             notes[f"rows left out: {reason}"] += 1
             continue
         try:
-            stamp = datetime.strptime(raw["Timestamp"], "%Y.%m.%d_%H.%M.%S")
-            value = float(raw[UCC_COLUMNS[kind]]) * UCC_UNIT[kind]
-        except (TypeError, ValueError):
-            raise RefusedError("UCC log with a time stamp or value that cannot be read") from None
+            stamp = datetime.strptime(row["Timestamp"], "%Y.%m.%d_%H.%M.%S")
+            value = float(row[UCC_COLUMNS[kind]]) * UCC_UNIT[kind]
+        except ValueError:
+            detail = f"line {reader.line_num}: {row['Timestamp']!r:.40}, {row[UCC_COLUMNS[kind]]!r:.40}"
+            raise RefusedError("UCC log with a time stamp or value that cannot be read", detail) from None
         origin = origin or stamp
         seconds.append((stamp - origin).total_seconds())
         values.append(value)
     return seconds, values
 
 
-def _ucc_unusable(raw: dict[str, str], kind: str) -> str | None:
-    if raw["NetworkMode"] not in UCC_MODES:
+def _ucc_unusable(row: dict[str, str], kind: str) -> str | None:
+    if row["NetworkMode"] not in UCC_MODES:
         return "neither 5G nor LTE"
-    if raw[UCC_COLUMNS[kind]] in UCC_MISSING:
+    if row[UCC_COLUMNS[kind]] in UCC_MISSING:
         return f"no {UCC_COLUMNS[kind]}"
-    if raw["RSRP"] not in UCC_MISSING and float(raw["RSRP"]) <= NO_CELL_RSRP:
+    if row["RSRP"] not in UCC_MISSING and _or_nan(row["RSRP"]) <= NO_CELL_RSRP:
         return "no cell (RSRP -200)"
-    if kind == "throughput_bit_s" and raw["State"] != "D":
+    if kind == "throughput_bit_s" and row["State"] != "D":
         return "not downloading"
     return None
+
+
+def _or_nan(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return float("nan")
 
 
 def _numbers(line: str, number: int, count: int) -> Floats:
@@ -188,30 +240,5 @@ def _numbers(line: str, number: int, count: int) -> Floats:
     except ValueError:
         values = np.empty(0)
     if len(values) != count or not np.isfinite(values).all():
-        raise RefusedError(f"line {number}: {line!r:.40}, expected {count} number(s)")
+        raise RefusedError(f"expected {count} number(s) in each line", f"line {number}: {line!r:.40}")
     return values
-
-
-def _texts(path: Path, result: ImportedLogs) -> Iterator[tuple[str, str]]:
-    """Name and text of each log at a path."""
-    if path.suffix == ".zip":
-        try:
-            with zipfile.ZipFile(path) as archive:
-                for info in archive.infolist():
-                    # Nothing is unpacked to disk. __MACOSX holds no logs but attributes of files.
-                    if info.filename.endswith(".csv") and not info.filename.startswith("__MACOSX"):
-                        if info.file_size > MAX_LOG_BYTES:
-                            result.refused[f"larger than {MAX_LOG_BYTES:g} bytes"] += 1
-                            continue
-                        yield info.filename, archive.read(info).decode("utf-8-sig", "replace")
-        except zipfile.BadZipFile as error:
-            raise ValueError(f"{path} is no whole zip file ({error})") from None
-        return
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    suffixes = (".csv", ".txt", ".log", ".trace", ".down", ".up")
-    for file in files:
-        if file.is_file() and (file == path or file.suffix in suffixes):
-            try:
-                yield str(file), text_of(file)
-            except ValueError as error:
-                result.refused[str(error).removeprefix(f"{file} ")] += 1

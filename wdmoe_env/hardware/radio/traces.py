@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -22,10 +22,25 @@ LIMITS: dict[str, tuple[float, float, str]] = {
     "rsrp_dbm": (-160.0, -20.0, "dBm, always negative; is the sign missing, or is it a code such as ASU?"),
     "throughput_bit_s": (0.0, 2e10, "bit/s; was kbit/s or bit/s read as Mbit/s?"),
 }
+# Columns of a file that hold text.
+TEXTS = ("source", "part_of")
 # The best second of a link worth simulating. A log in kbit/s or Mbit/s stays below this when read as bit/s.
 LEAST_PEAK_BIT_S = 1e6
 # Logs are taken about once a second or more often; in milliseconds the numbers are a thousand times this.
 MAX_MEDIAN_STEP_S = 100.0
+
+
+class TraceError(ValueError):
+    """A trace is implausible.
+
+    Attributes:
+        reason: what is wrong, in the same words for like traces.
+        detail: the same with the values of this one; the message has the name, too.
+    """
+
+    def __init__(self, name: str, faults: Sequence[tuple[str, str]]) -> None:
+        self.reason, self.detail = ("; ".join(texts) for texts in zip(*faults, strict=True))
+        super().__init__(f"{name}: {self.detail}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +54,11 @@ class RadioTrace:
         uplink: (T,) the same of the uplink, or None where it is not known.
         name: the file it comes from.
         source: what the file says about where its values come from.
-        stretch: a part of a trace that was checked as a whole; it may hold no high throughput.
+        part_of: name of the trace of which this is a part. The throughput of a part may be low all the time; of a whole
+            trace, low throughput is taken for a wrong unit.
 
     Raises:
-        ValueError: a value, a unit or the order of time is implausible; the message says which, and what it looks like.
+        TraceError: a value, a unit or the order of time is implausible; the message says which, and what it looks like.
     """
 
     seconds: Floats
@@ -51,11 +67,11 @@ class RadioTrace:
     uplink: Floats | None = None
     name: str = "trace"
     source: str = ""
-    stretch: bool = False
+    part_of: str = ""
 
     def __post_init__(self) -> None:
         if faults := list(_faults(self)):
-            raise ValueError(f"{self.name}: " + "; ".join(faults))
+            raise TraceError(self.name, faults)
 
     @property
     def duration_s(self) -> float:
@@ -87,7 +103,8 @@ class RadioTrace:
         else:
             place = np.searchsorted(self.seconds, start + grid * (1 + 1e-12), side="right") - 1
             fill = [part[place] for part in self._links()]
-        return replace(self, seconds=grid, values=fill[0], uplink=fill[1] if len(fill) > 1 else None, stretch=True)
+        uplink = fill[1] if len(fill) > 1 else None
+        return replace(self, seconds=grid, values=fill[0], uplink=uplink, part_of=self.part_of or self.name)
 
     def at(self, seconds: ArrayLike) -> Floats:
         """Last known downlink value at any times (...), s since the start; after its duration the trace begins anew."""
@@ -125,22 +142,23 @@ class RadioTrace:
     def _part(self, index: NDArray[np.int64], name: str) -> RadioTrace:
         uplink = None if self.uplink is None else self.uplink[index]
         seconds = self.seconds[index] - self.seconds[index[0]]
-        return RadioTrace(seconds, self.values[index], self.kind, uplink, name, self.source, stretch=True)
+        part_of = self.part_of or self.source or self.name
+        return RadioTrace(seconds, self.values[index], self.kind, uplink, name, self.source, part_of)
 
 
 def read_radio_trace(path: Path) -> RadioTrace:
-    """Read a trace from CSV or Parquet: columns seconds, one of KINDS, if known uplink_ with that kind, and source.
+    """Read a trace from CSV or Parquet: columns seconds, one of KINDS, if known uplink_ with that kind, and TEXTS.
 
-    `source` says where the values come from; that of the first row counts.
+    `source` says where the values come from, `part_of` of which longer log they are a part; the first row counts.
 
     Raises:
         ValueError: the file is no such table; every faulty cell is listed, or what is implausible about the whole.
     """
     uplinks = tuple(f"uplink_{kind}" for kind in KINDS)
     faults: list[Fault] = []
-    rows = list(read_rows(path, ("seconds",), ("seconds", *KINDS, *uplinks, "source"), faults))
-    source = rows[0][1].get("source", "") if rows else ""
-    names = [name for name in rows[0][1] if name != "source"] if rows else []
+    rows = list(read_rows(path, ("seconds",), ("seconds", *KINDS, *uplinks, *TEXTS), faults))
+    source, part_of = (rows[0][1].get(name, "") if rows else "" for name in TEXTS)
+    names = [name for name in rows[0][1] if name not in TEXTS] if rows else []
     kinds = [kind for kind in KINDS if kind in names]
     if rows and (len(kinds) != 1 or not set(names) <= {"seconds", kinds[0], f"uplink_{kinds[0]}"}):
         raise ValueError(
@@ -157,16 +175,17 @@ def read_radio_trace(path: Path) -> RadioTrace:
         raise ValueError(f"{path}: {len(rows)} rows, expected at least 2 samples")
     arrays = {name: np.array(values) for name, values in columns.items()}
     kind = kinds[0]
-    return RadioTrace(arrays["seconds"], arrays[kind], kind, arrays.get(f"uplink_{kind}"), str(path), source)
+    return RadioTrace(arrays["seconds"], arrays[kind], kind, arrays.get(f"uplink_{kind}"), str(path), source, part_of)
 
 
 def write_radio_trace(path: Path, trace: RadioTrace) -> None:
     """Write a trace as CSV, or as Parquet when the name ends so, to be read by `read_radio_trace`."""
     columns = ["seconds", trace.kind, *([f"uplink_{trace.kind}"] if trace.uplink is not None else [])]
     cells = [trace.seconds.tolist(), *(part.tolist() for part in trace._links())]
-    if trace.source:
-        columns.append("source")
-        cells.append([trace.source] * len(trace.seconds))
+    for column, text in zip(TEXTS, (trace.source, trace.part_of), strict=True):
+        if text:
+            columns.append(column)
+            cells.append([text] * len(trace.seconds))
     write_rows(path, columns, zip(*cells, strict=True))
 
 
@@ -177,28 +196,32 @@ def _number(cell: str) -> float:
         return float("nan")
 
 
-def _faults(trace: RadioTrace) -> Iterator[str]:
+def _faults(trace: RadioTrace) -> Iterator[tuple[str, str]]:
+    """What is wrong, each in words that like traces share, and with the values."""
     if trace.kind not in KINDS:
-        yield f"kind={trace.kind!r}, expected one of {', '.join(KINDS)}"
+        yield "unknown kind", f"kind={trace.kind!r}, expected one of {', '.join(KINDS)}"
         return
     links = trace._links()
     if len(trace.seconds) < 2 or any(np.shape(part) != np.shape(trace.seconds) for part in links):
-        yield f"{len(trace.seconds)} times and {len(trace.values)} values, expected as many of each, and at least 2"
+        found = f"{len(trace.seconds)} times and {len(trace.values)} values"
+        yield "fewer than 2 samples", f"{found}, expected as many of each, and at least 2"
         return
     if not all(np.isfinite(part).all() for part in (trace.seconds, *links)):
-        yield "a time or value is not a finite number"
+        yield ("a time or value is not a finite number",) * 2
         return
     steps = np.diff(trace.seconds)
     if steps.min() <= 0:
         place = int(np.argmax(steps <= 0)) + 1
         before, after = trace.seconds[place - 1 : place + 1]
-        yield f"time does not increase at sample {place}: {after:g} s after {before:g} s"
+        yield "time does not increase", f"time does not increase at sample {place}: {after:g} s after {before:g} s"
     elif (typical := float(np.median(steps))) > MAX_MEDIAN_STEP_S:
-        yield f"samples are {typical:g} s apart, expected at most {MAX_MEDIAN_STEP_S:g}; are these milliseconds?"
+        tail = f"expected at most {MAX_MEDIAN_STEP_S:g} s between two; are these milliseconds?"
+        yield f"samples are too far apart, {tail}", f"samples are {typical:g} s apart, {tail}"
     low, high, hint = LIMITS[trace.kind]
     for part in links:
         if part.min() < low or part.max() > high:
-            worst = part.min() if part.min() < low else part.max()
-            yield f"{trace.kind} of {worst:g}, expected {low:g} to {high:g} {hint}"
-    if trace.kind == "throughput_bit_s" and not trace.stretch and trace.values.max() < LEAST_PEAK_BIT_S:
-        yield f"at most {trace.values.max():g} bit/s, expected a peak of 1e6 and more; is it kbit/s or Mbit/s?"
+            worst, tail = part.min() if part.min() < low else part.max(), f"expected {low:g} to {high:g} {hint}"
+            yield f"{trace.kind} out of range, {tail}", f"{trace.kind} of {worst:g}, {tail}"
+    if trace.kind == "throughput_bit_s" and not trace.part_of and trace.values.max() < LEAST_PEAK_BIT_S:
+        tail = f"expected a peak of {LEAST_PEAK_BIT_S:g} and more; is it kbit/s or Mbit/s?"
+        yield f"little throughput all the time, {tail}", f"at most {trace.values.max():g} bit/s, {tail}"
