@@ -21,6 +21,7 @@ from evaluation.comparison import METRICS
 from wdmoe_env import Scenario, load_scenario, preset_names
 from wdmoe_env.envs.features import FEATURES
 from wdmoe_env.gating.bank import Split, gate_bank
+from wdmoe_env.settings.quantities import MAX_DISTANCE_M, MAX_SPEED_M_S
 from wdmoe_env.simulator import simulator
 from wdmoe_env.system.metrics import SCHEMA
 
@@ -36,6 +37,7 @@ NOT_RUN = re.compile(r"<!-- not run: .+ -->\s*$")
 FILE = re.compile(r"<!-- file: (\S+) -->\s*$")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 SCENARIO_ROW = re.compile(r"^\| `([\w.\[\]]+)` \|[^|]*\|[^|]*\| ([^|]+) \|", re.MULTILINE)
+LIMITED_ROW = re.compile(r"^\| `([\w.\[\]]+)` \| ([^|]*) \|", re.MULTILINE)
 BANK_PASSES = 4
 PACKAGES = ("wdmoe_env", "baselines", "agents", "evaluation", "benchmarks")
 NAME = re.compile(rf"(?:`|python -m )((?:{'|'.join(PACKAGES)})(?:\.\w+)+)")
@@ -64,8 +66,8 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def keys(node: dict[str, Any], defs: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, bool, Any]]:
-    """Every key of a JSON schema with its place, whether it is required, and its default."""
+def keys(node: dict[str, Any], defs: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, bool, Any, dict]]:
+    """Every key of a JSON schema with its place, whether it is required, its default, and its limits."""
     if "$ref" in node:
         node = defs[node["$ref"].rsplit("/", 1)[-1]]
     for name, value in node["properties"].items():
@@ -77,12 +79,24 @@ def keys(node: dict[str, Any], defs: dict[str, Any], prefix: str = "") -> Iterat
             for section in sections:
                 yield from keys(section, defs, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", name in node.get("required", []), value.get("default")
+            limits = next((option for option in options if "minimum" in option or "exclusiveMinimum" in option), {})
+            yield f"{prefix}{name}", name in node.get("required", []), value.get("default"), limits
 
 
-def scenario_keys() -> dict[str, tuple[bool, Any]]:
+def scenario_keys() -> dict[str, tuple[bool, Any, dict[str, Any]]]:
+    """Of each key whether it is required, its default, and the part of the schema that has its limits."""
     schema = Scenario.model_json_schema()
-    return {place: (required, default) for place, required, default in keys(schema, schema["$defs"])}
+    return {place: tuple(rest) for place, *rest in keys(schema, schema["$defs"])}
+
+
+def allowed(limits: dict[str, Any]) -> str:
+    """What the documentation calls the values within limits."""
+    kind = "integer" if limits["type"] == "integer" else "number"
+    low, high = (
+        re.sub(r"e([+-])0?", lambda sign: "e-" if sign[1] == "-" else "e", f"{value:g}")
+        for value in (limits.get("minimum", limits.get("exclusiveMinimum")), limits["maximum"])
+    )
+    return f"{kind} above {low}, at most {high}" if "exclusiveMinimum" in limits else f"{kind}, {low} to {high}"
 
 
 @pytest.fixture
@@ -119,7 +133,7 @@ def test_every_scenario_key_is_documented_with_its_default():
     from_the_section = {"channel.shadowing.std_db", "channel.fading.kind"} | {
         f"{section}.{end}" for section in ("devices[].speed_m_s", "load.initial_heat") for end in ("low", "high")
     }  # required in a section that has a default itself
-    for place, (required, default) in known.items():
+    for place, (required, default, _) in known.items():
         cell = documented[place].strip()
         if place in from_the_section:
             assert cell.startswith("`"), place
@@ -127,6 +141,39 @@ def test_every_scenario_key_is_documented_with_its_default():
             assert cell == "required", place
         else:
             assert cell == words.get(default, f"`{default}`"), place
+
+
+# Intervals share one class, whose ends are checked where it is used.
+ENDS = {
+    "devices[].speed_m_s": (0.0, MAX_SPEED_M_S),
+    "channel.distance_m": (1.0, MAX_DISTANCE_M),
+    "load.initial_heat": (0.0, 1.0),
+}
+
+
+def test_every_limit_of_a_scenario_is_documented():
+    kinds = dict(LIMITED_ROW.findall((ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")))
+    for place, (_, _, limits) in scenario_keys().items():
+        section = place.rpartition(".")[0]
+        if section in ENDS:
+            limits = {"type": "number", "minimum": ENDS[section][0], "maximum": ENDS[section][1]}
+        if limits:
+            assert kinds[place].strip() == allowed(limits), place
+
+
+@pytest.mark.parametrize(("section", "ends"), ENDS.items())
+def test_ends_of_intervals_are_checked(section, ends):
+    def scenario(low, high):
+        name, key = section.split(".")
+        if name == "devices[]":
+            device = load_scenario("paper").devices[0].model_dump(mode="json")
+            return load_scenario("paper", devices=[{**device, key: {"low": low, "high": high}}])
+        return load_scenario("paper", **{name: {key: {"low": low, "high": high}}})
+
+    assert scenario(*ends)
+    for low, high in ((ends[0] - 0.5, ends[1]), (ends[0], 1.01 * ends[1])):
+        with pytest.raises(ValueError, match=section.split(".")[1]):
+            scenario(low, high)
 
 
 def test_sections_that_are_left_out_have_the_documented_defaults(tmp_path):

@@ -44,7 +44,7 @@ class Scenario(Settings):
     for; `load_scenario` asks for all of it. Properties that read files raise a ValueError that names key and file.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """Also names files: letters, digits, dots, underscores and hyphens."""
     description: str = ""
     based_on: str | None = None

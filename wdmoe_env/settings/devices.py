@@ -19,7 +19,18 @@ from wdmoe_env.hardware.latency.recordings import (
 )
 from wdmoe_env.registry import Registry
 from wdmoe_env.settings.kinds import ByKind, kind_of
-from wdmoe_env.settings.parts import Count, ModelSettings, NonNegative, Positive, Range, Settings
+from wdmoe_env.settings.parts import ModelSettings, Range, Settings
+from wdmoe_env.settings.quantities import (
+    MAX_SPEED_M_S,
+    BytesPerSecond,
+    DeviceCount,
+    Duration,
+    Gigabytes,
+    Name,
+    OperationsPerSecond,
+    Seconds,
+    within,
+)
 
 
 class ComputeSettings(Settings):
@@ -67,7 +78,7 @@ class LinearCompute(ComputeSettings):
     """The paper's compute model: time in proportion to the tokens."""
 
     kind: Literal["linear"]
-    flops_per_s: Positive
+    flops_per_s: OperationsPerSecond
 
     def expert_time(self, model: ModelSettings, tokens: int) -> tuple[float, float]:
         """Seconds of one expert on an idle device: (once it is used, for each token)."""
@@ -81,9 +92,9 @@ class RooflineCompute(ComputeSettings):
     kind: Literal["roofline"]
     board: str | None = None
     power_mode: str | None = None
-    peak_flops: Positive | None = None
-    memory_bandwidth: Positive | None = None
-    launch_s: NonNegative | None = None
+    peak_flops: OperationsPerSecond | None = None
+    memory_bandwidth: BytesPerSecond | None = None
+    launch_s: Seconds | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> RooflineCompute:
@@ -149,22 +160,22 @@ def _memory_gb(board: str | None) -> float | None:
 class Availability(Settings):
     """How long a device stays and is gone, each exponentially distributed: a Markov chain of two states."""
 
-    up_s: Positive
+    up_s: Duration
     """Mean seconds that it is there."""
-    down_s: Positive
+    down_s: Duration
     """Mean seconds that it is gone."""
 
 
 class DeviceSettings(Settings):
     """A group of like devices."""
 
-    name: str
-    count: Count = 1
+    name: Name
+    count: DeviceCount = 1
     compute: Annotated[ComputeSettings, ByKind(COMPUTE)]
-    memory_gb: Positive | None = None
+    memory_gb: Gigabytes | None = None
     """Memory of the device, 10^9 bytes; a board brings its own. Not checked where unknown."""
-    memory_reserve_gb: NonNegative = 1.5
+    memory_reserve_gb: Gigabytes = 1.5
     """Memory that the operating system and buffers keep (assumed)."""
-    speed_m_s: Range = Range(low=0.0, high=0.0)
+    speed_m_s: Annotated[Range, within(0.0, MAX_SPEED_M_S)] = Range(low=0.0, high=0.0)
     availability: Availability | None = None
     """How it comes and goes; by default it is always there."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import inf
 from typing import TypeVar
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from wdmoe_env.arrays import FloatArray, IntArray
 from wdmoe_env.settings.devices import ComputeSettings, DeviceSettings
 from wdmoe_env.settings.parts import ModelSettings
+from wdmoe_env.settings.quantities import MAX_EXPERT_S
 
 Derived = TypeVar("Derived")
 
@@ -42,10 +42,10 @@ def expert_times(devices: Sequence[DeviceSettings], model: ModelSettings, tokens
     def times(compute: ComputeSettings) -> tuple[float, float]:
         fixed, per_token = compute.expert_time(model, tokens)
         # Written so that NaN fails it too.
-        if not (0.0 <= fixed < inf and 0.0 <= per_token < inf):
+        if not (0.0 <= fixed <= MAX_EXPERT_S and 0.0 <= per_token <= MAX_EXPERT_S):
             raise ValueError(
                 f"kind {compute.kind!r} takes {fixed} s for an expert and {per_token} s for each token, expected "
-                "finite numbers of at least 0"
+                f"0 to {MAX_EXPERT_S:g}"
             )
         return fixed, per_token
 

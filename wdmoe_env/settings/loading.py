@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from os.path import isfile
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -94,10 +95,11 @@ def invalid(origin: str, faults: Sequence[str], what: str = "scenario") -> Value
 def _find(source: str) -> Path:
     if source in preset_names():
         return PRESETS / f"{source}.yaml"
-    if (path := Path(source)).is_file():
-        return path
+    # Not Path.is_file, which raises where a name is too long for the file system.
+    if isfile(source):
+        return Path(source)
     raise ValueError(
-        f"unknown scenario {source!r}: expected one of {', '.join(preset_names())}, or the path of a YAML file"
+        f"unknown scenario {source!r:.300}: expected one of {', '.join(preset_names())}, or the path of a YAML file"
     )
 
 

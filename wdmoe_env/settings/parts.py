@@ -13,13 +13,32 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from wdmoe_env.arrays import FloatArray
 from wdmoe_env.registry import Registry
 from wdmoe_env.settings.kinds import ByKind
+from wdmoe_env.settings.quantities import (
+    MAX_DISTANCE_M,
+    MAX_EXPERTS,
+    Count,
+    Decibel,
+    Diversity,
+    Duration,
+    Gigahertz,
+    Hertz,
+    LoadSpread,
+    LogStep,
+    Metres,
+    Name,
+    NoiseDensity,
+    NoiseFigure,
+    Operations,
+    Penalty,
+    Radians,
+    Seconds,
+    Share,
+    Spread,
+    Watts,
+    WeightBits,
+    within,
+)
 
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-
-MAX_EXPERTS: Final = 65_536
 PathLoss = Callable[[FloatArray, float, FloatArray], FloatArray]
 """Path loss in dB of distances, m, at a carrier, GHz, with the numbers that decide on the line of sight."""
 PATH_LOSSES: Final = Registry[PathLoss]("path loss")
@@ -35,8 +54,8 @@ class Settings(BaseModel):
 class Range(Settings):
     """An interval that values are drawn from, uniformly."""
 
-    low: NonNegative
-    high: NonNegative
+    low: Annotated[float, Field(ge=0, le=MAX_DISTANCE_M)]
+    high: Annotated[float, Field(ge=0, le=MAX_DISTANCE_M)]
 
     @model_validator(mode="after")
     def _ordered(self) -> Range:
@@ -48,17 +67,17 @@ class Range(Settings):
 class ModelSettings(Settings):
     """The mixture-of-experts model whose experts are distributed."""
 
-    name: str
+    name: Name
     layers: Count
     hidden_size: Count
     intermediate_size: Count
     experts: Annotated[int, Field(ge=1, le=MAX_EXPERTS)]
     top_k: Count
-    activation_flops: NonNegative = 4.0
+    activation_flops: Operations = 4.0
     """FLOPs of the activation function per value, eta in the system model (assumed: SiLU as 4 operations)."""
     bits_per_value: Annotated[int, Field(ge=1, le=64)] = 16
     """Bits of one embedding value on the air."""
-    weight_bits: Positive = 16.0
+    weight_bits: WeightBits = 16.0
     """Bits of one expert weight in a device's memory."""
 
     @property
@@ -80,15 +99,15 @@ class ModelSettings(Settings):
 class RadioSettings(Settings):
     """Power, noise and spectrum of the cell."""
 
-    bandwidth_hz: Positive
-    carrier_ghz: Positive
-    bs_power_w: Positive
-    device_power_w: Positive
-    noise_dbm_per_hz: float = -174.0
-    noise_figure_db: NonNegative = 0.0
-    outage_s: Positive = 10.0
+    bandwidth_hz: Hertz
+    carrier_ghz: Gigahertz
+    bs_power_w: Watts
+    device_power_w: Watts
+    noise_dbm_per_hz: NoiseDensity = -174.0
+    noise_figure_db: NoiseFigure = 0.0
+    outage_s: Duration = 10.0
     """A link that cannot carry one token in this time is charged this time: nothing becomes infinite."""
-    message_s: NonNegative = 0.0
+    message_s: Seconds = 0.0
     """Seconds that a call of a device takes besides payload and computing: headers, queues, waking up."""
     token_once: bool = False
     """Whether a token goes once to a device that hosts several of its experts, and one weighted sum comes back."""
@@ -99,8 +118,8 @@ class RadioSettings(Settings):
 class Shadowing(Settings):
     """Log-normal shadowing, correlated over the distance a device moves (Gudmundson's model)."""
 
-    std_db: NonNegative
-    decorrelation_m: Positive = 10.0
+    std_db: Spread
+    decorrelation_m: Metres = 10.0
 
 
 class Fading(Settings):
@@ -109,9 +128,9 @@ class Fading(Settings):
     kind: Literal["none", "rayleigh", "rician"]
     evolution: Literal["block", "gauss-markov"] = "block"
     """`block`: independent from step to step. `gauss-markov`: correlation J0(2 pi f_D dt) over the time that passed."""
-    k_factor_db: float = 6.0
+    k_factor_db: Decibel = 6.0
     """Power of the line of sight over the scattered power, Rician only."""
-    diversity: Count = 1
+    diversity: Diversity = 1
     """Independently fading branches whose power is averaged: antennas, and blocks of a band wider than the channel is
     coherent over."""
 
@@ -123,15 +142,15 @@ class TraceSettings(Settings):
     """Looked for in the working directory, then beside the scenario's file; loading makes the paths absolute."""
     assignment: Literal["in-turn", "drawn"] = "in-turn"
     """`in-turn`: device u replays file u mod F. `drawn`: each device draws a file at the start of an episode."""
-    step_s: Positive = 0.1
+    step_s: LogStep = 0.1
     """Step of the grid that the logs are resampled to."""
     interpolation: Literal["previous", "linear"] = "previous"
     gaps: Literal["refuse", "split"] = "refuse"
     """Whether a gap is an error, or cuts a log into stretches that are replayed each for itself."""
-    max_gap_s: Positive = 10.0
-    band_hz: Positive | None = None
+    max_gap_s: Duration = 10.0
+    band_hz: Hertz | None = None
     """Band that SNR or throughput was measured over; by default that of the scenario."""
-    reference_dbm: float | None = None
+    reference_dbm: Decibel | None = None
     """Power that the base station of an RSRP log sent per resource element."""
     add_fading: bool = False
     """Whether small-scale fading is laid over the log, which must then be free of it."""
@@ -141,14 +160,15 @@ class ChannelSettings(Settings):
     """Where the devices are and how their links fade."""
 
     path_loss: Annotated[str, AfterValidator(PATH_LOSSES.known)] = "free-space"
-    distance_m: Range
+    distance_m: Annotated[Range, within(1.0, MAX_DISTANCE_M)]
+    """Path loss models hold from 1 m on."""
     shadowing: Shadowing = Shadowing(std_db=0.0)
     fading: Fading = Fading(kind="rayleigh")
     csi_delay_steps: Literal[0, 1] = 0
     """How many steps old the gains are that the base station knows."""
-    csi_error_db: NonNegative = 0.0
+    csi_error_db: Spread = 0.0
     """Standard deviation of the estimation error, dB."""
-    turn_std_rad: NonNegative = 0.3
+    turn_std_rad: Radians = 0.3
     """How much a moving device's heading wanders in a second."""
     trace: TraceSettings | None = None
     """Recorded gains; path loss and shadowing are not used then, and positions are only drawn."""
@@ -173,25 +193,19 @@ class ChannelSettings(Settings):
             )
         return self
 
-    @model_validator(mode="after")
-    def _in_the_far_field(self) -> ChannelSettings:
-        if self.distance_m.low < 1.0:
-            raise ValueError(f"distance_m.low is {self.distance_m.low}: path loss models hold from 1 m on")
-        return self
-
 
 class LoadSettings(Settings):
     """Other work on the devices, and heat."""
 
     mean: Annotated[float, Field(ge=0, le=0.95)] = 0.0
-    std: NonNegative = 0.0
-    time_constant_s: Positive = 1.0
-    thermal_time_constant_s: Positive = 10.0
+    std: LoadSpread = 0.0
+    time_constant_s: Duration = 1.0
+    thermal_time_constant_s: Duration = 10.0
     thermal_threshold: Share = 1.0
     """Share of time busy with experts or other work, averaged over the time constant, where throttling begins."""
     thermal_slowdown: Annotated[float, Field(ge=0, le=0.95)] = 0.0
     """Share of its compute that a device which never rests loses."""
-    initial_heat: Range = Range(low=0.0, high=1.0)
+    initial_heat: Annotated[Range, within(0.0, 1.0)] = Range(low=0.0, high=1.0)
     """That average at the start of an episode, drawn for each device: what it did before."""
 
 
@@ -200,9 +214,9 @@ class TrafficSettings(Settings):
 
     tokens: Count
     passes_per_episode: Count = 1
-    layer_gap_s: NonNegative = 0.0
+    layer_gap_s: Seconds = 0.0
     """Time the base station spends between two layers (attention): the channel ages, but it is no part of latency."""
-    pass_gap_s: NonNegative = 0.0
+    pass_gap_s: Seconds = 0.0
     """Idle time between two forward passes."""
 
 
@@ -257,7 +271,7 @@ class RewardSettings(Settings):
     metric: Literal["wlr", "wlr_token", "wlr_device"] = "wlr"
     normalize: Literal["top-k", "none"] = "top-k"
     mass_floor: Share = 0.95
-    penalty: NonNegative = 20.0
+    penalty: Penalty = 20.0
     """Reward taken for each unit of retained gate mass below the floor, where a step earns plain top-K's at most."""
     scale: Literal["linear", "log"] = "linear"
     """The ratio itself, or its natural logarithm."""

@@ -17,7 +17,8 @@ from wdmoe_env.files.safe import StorageError
 from wdmoe_env.files.yaml import read_yaml
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.settings.loading import validated
-from wdmoe_env.settings.parts import Positive, Settings
+from wdmoe_env.settings.parts import Settings
+from wdmoe_env.settings.quantities import Duration
 from wdmoe_env.system.availability import OnFailure
 from wdmoe_env.testbed import keys
 from wdmoe_env.testbed.kernel import KernelLinks, Links, why_not
@@ -50,7 +51,7 @@ class ClusterSettings(Settings):
     """Certificate of the devices' authority, beside this file."""
     dtype: Dtype = "float16"
     """Of activations on the wire."""
-    deadline_s: Positive = DEADLINE_S
+    deadline_s: Duration = DEADLINE_S
     """Seconds that devices have to answer a layer."""
     on_failure: OnFailure = "next-best"
 

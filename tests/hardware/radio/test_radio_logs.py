@@ -200,7 +200,7 @@ def test_a_steady_mahimahi_trace_is_a_steady_link(text, mbit_s, seconds):
 
 @pytest.mark.parametrize("text", ["0\n0\n", "5\n10000000000\n"])
 def test_a_mahimahi_trace_of_no_time_or_of_months_is_refused(text):
-    with pytest.raises(RefusedError, match="expected a last time from 1 to 1e.08 ms"):
+    with pytest.raises(RefusedError, match=r"expected a last time from 1 to 1e.08 ms"):
         import_text(text, "link", "snr_db")
 
 

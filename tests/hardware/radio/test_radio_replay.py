@@ -152,8 +152,8 @@ def test_stretches_of_low_throughput_are_no_unit_mistake(tmp_path):
         ({"kind": "rsrp_dbm", "values": (-80, -90), "uplink": (-80, -90)}, {}, "uplink_rsrp_dbm is of no use"),
         ({}, {"reference_dbm": 18.0}, "no file holds RSRP"),
         ({"kind": "throughput_bit_s", "values": (3e9, 1e9)}, {"band_hz": 20e6}, "set band_hz to the band"),
-        ({}, {"step_s": 1e-7}, "raise step_s"),
-        ({}, {"step_s": 0.0}, "greater than 0"),
+        ({"seconds": np.r_[0:19, 20_000.0]}, {"step_s": 1e-3, "max_gap_s": 1e5}, "raise step_s"),
+        ({}, {"step_s": 0.0}, "greater than or equal to 0.001"),
         ({}, {"gaps": "ignore"}, "'refuse' or 'split'"),
         ({}, {"files": []}, "at least 1 item"),
         ({}, {"files": ["nowhere.csv"]}, r"no file 'nowhere.csv': tried /\S+nowhere.csv and /"),
@@ -163,6 +163,16 @@ def test_settings_that_do_not_fit_the_log_are_refused(tmp_path, file, trace, mes
     path = write(tmp_path / "a.csv", **file)
     with pytest.raises(ValueError, match=message):
         traced(path, **trace)
+
+
+def test_the_place_in_a_log_is_found_after_any_time(tmp_path):
+    replay = traced(write(tmp_path / "a.csv")).radio_replay
+    stretch = np.zeros((1, 3), dtype=np.int64)
+    seconds = np.array([[7.5, 20.0 * 2**40 + 7.5, 1e30]])
+    with np.errstate(all="raise"):
+        gain = replay.at(stretch, seconds)
+    np.testing.assert_array_equal(gain[..., 0], gain[..., 1])
+    assert np.isfinite(gain).all()
 
 
 def test_a_log_in_the_wrong_unit_is_refused_with_its_name(tmp_path):

@@ -144,7 +144,7 @@ def import_mahimahi(lines: Sequence[str], log: Log) -> RadioTrace:
     width = repeats * length / bins
     # A packet at the end of a bin was sent within it, and one at 0 at the end of the round before.
     place = (np.ceil(whole / width).astype(np.int64) - 1) % bins
-    rate = np.bincount(place, minlength=bins) * (PACKET_BITS / (width / 1e3))
+    rate = np.bincount(place, minlength=bins).astype(np.float64) * (PACKET_BITS / (width / 1e3))
     seconds = np.arange(bins, dtype=np.float64) * width / 1e3
     return RadioTrace(seconds, rate, "throughput_bit_s", None, log.name, log.source)
 

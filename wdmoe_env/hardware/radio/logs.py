@@ -134,7 +134,7 @@ def _hidden(name: str) -> bool:
     return name.startswith("__MACOSX") or any(part.startswith(".") for part in name.split("/"))
 
 
-def _decoded(file: IO[bytes], name: str) -> str:
+def _decoded(file: IO[bytes] | gzip.GzipFile, name: str) -> str:
     data = file.read(MAX_LOG_BYTES + 1)
     if len(data) > MAX_LOG_BYTES:
         raise RefusedError(_LARGE)

@@ -130,8 +130,8 @@ class RadioReplay:
 
     def at(self, stretch: Ints, seconds: Floats) -> Floats:
         """(N, 2, U) gains of (N, U) stretches, (N, U) seconds after their start; at its end a stretch begins anew."""
-        column = (seconds / self.step_s).astype(np.int64)
-        column %= self.length[stretch]
+        # The remainder is taken before the cast, which has no room for the longest times.
+        column = np.fmod(np.floor(seconds / self.step_s), self.length[stretch]).astype(np.int64)
         column += self.start[stretch]
         return np.asarray(self.gain[:, column].swapaxes(0, 1))
 
