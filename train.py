@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """Train an agent on a scenario; Ctrl-C and SIGTERM save a checkpoint first.
+    """Train an agent on a scenario; Ctrl-C and a scheduler's signals save a checkpoint first.
 
     `train.py export RUN_DIR` writes a trained policy as an ONNX file; see `train.py export --help`.
     """

@@ -14,14 +14,16 @@ from rich.console import Console
 
 from agents.files.run_dir import RunDir
 from wdmoe_env.console.progress import ProgressRows, best_text
-from wdmoe_env.console.stop import Stop
+from wdmoe_env.console.stop import ASKED_BY, Stop
 from wdmoe_env.files.safe import StorageError
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 POLL_S = 0.2
+END_S = 10.0
+"""How long a process may take to end at once, before it is killed: what it has saved is whole."""
 LAST_LINES = 5
 """Lines of its log that tell why a run failed."""
-STOPPED = {-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM}
+STOPPED = {status for number in ASKED_BY for status in (-number, 128 + number)}
 """Statuses of a process that was asked to stop, while it trained or before."""
 
 
@@ -91,9 +93,7 @@ class SideBySide:
                     time.sleep(POLL_S)
             except BaseException:
                 # Asked a second time, or failed itself: no process stays behind.
-                self._signal(signal.SIGINT)
-                for worker in self._running:
-                    worker.process.wait()
+                self._end()
                 raise
             return (stop.status or 1) if self.failed or self.stopped else 0
 
@@ -107,7 +107,8 @@ class SideBySide:
         if stop.reason is None or self._asked:
             return
         self._asked = True
-        self._rows.say(f"{stop.reason}: runs finish their update and save a checkpoint; a second one ends them at once")
+        self._rows.say(f"{stop.reason}: runs finish their update and save a checkpoint; Ctrl-C now ends them at once")
+        # They may have had it already, from a scheduler that sends to every process: it is one request.
         self._signal(signal.Signals[stop.reason])
         self.stopped += [run.name for run in self._waiting]
         self._waiting.clear()
@@ -115,6 +116,18 @@ class SideBySide:
     def _signal(self, number: signal.Signals) -> None:
         for worker in self._running:
             worker.process.send_signal(number)
+
+    def _end(self) -> None:
+        until = time.monotonic() + END_S
+        while (alive := [worker for worker in self._running if worker.process.poll() is None]) and (
+            time.monotonic() < until
+        ):
+            # Again and again: the first may still count as one request with what came before.
+            self._signal(signal.SIGINT)
+            time.sleep(POLL_S)
+        for worker in alive:
+            worker.process.kill()
+            worker.process.wait()
 
     def _look(self, worker: Worker) -> None:
         status, run = worker.process.poll(), worker.run

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from wdmoe_env.console import progress
 from wdmoe_env.console.progress import ProgressRows, counting
+from wdmoe_env.console import stop as stopping
 from wdmoe_env.console.stop import Stop
 
 
@@ -61,12 +62,33 @@ def test_a_counting_bar_is_drawn_by_no_thread() -> None:
         assert threading.active_count() == before
 
 
-def test_the_first_signal_asks_and_the_second_interrupts() -> None:
-    ours = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize(("number", "status"), [(number, 128 + number) for number in stopping.ASKED_BY])
+def test_a_signal_asks_and_ctrl_c_later_interrupts(
+    number: signal.Signals, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = signal.getsignal(number)
     with Stop().listening() as stop:
         assert (stop.reason, stop.status) == (None, 0)
-        signal.raise_signal(signal.SIGTERM)
-        assert (stop.reason, stop.status) == ("SIGTERM", 143)
+        signal.raise_signal(number)
+        assert (stop.reason, stop.status) == (number.name, status)
+        # Sent to every process and by the parent: one request. And nobody at a keyboard sends the others.
+        for again in stopping.ASKED_BY:
+            signal.raise_signal(again)
+        monkeypatch.setattr(stopping, "TOGETHER_S", 0.0)
+        for again in stopping.ASKED_BY[1:]:
+            signal.raise_signal(again)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGTERM) is ours
+        assert stop.reason == number.name
+    assert signal.getsignal(number) is ours
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop().listening() as stop:
+            signal.raise_signal(signal.SIGHUP)
+        assert stop.reason is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

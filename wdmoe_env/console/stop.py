@@ -1,33 +1,49 @@
-"""Stopping when asked: Ctrl-C and SIGTERM end training after the running update."""
+"""Stopping when asked: Ctrl-C, and what schedulers send, end training after the running update."""
 
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+ASKED_BY = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
+)
+"""Ctrl-C; `kill` and schedulers; a closed terminal; what schedulers can send some time before the end."""
+TOGETHER_S = 1.0
+"""Signals that come so close are one request: a scheduler sends to every process, and so does a parent to its own."""
+
 
 class Stop:
-    """Set by Ctrl-C and SIGTERM: the running update is finished, a checkpoint is saved. A second one is immediate."""
+    """Set by any of `ASKED_BY`: the running update is finished, a checkpoint is saved.
+
+    Ctrl-C after that, by somebody who will not wait, is immediate; other signals only ask for the same again.
+    """
 
     def __init__(self) -> None:
         self.reason: str | None = None
+        self._asked = 0.0
 
     @property
     def status(self) -> int:
-        """The exit status that a shell expects of a process that this signal ended: 130 or 143; 0 without one."""
+        """The exit status that a shell expects of a process that this signal ended, such as 130 or 143; 0 without one."""
         return 0 if self.reason is None else 128 + signal.Signals[self.reason]
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.reason is not None:
+        if self.reason is None:
+            self.reason, self._asked = signal.Signals(number).name, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() > self._asked + TOGETHER_S:
             raise KeyboardInterrupt
-        self.reason = signal.Signals(number).name
 
     @contextmanager
     def listening(self) -> Iterator[Stop]:
-        """Listen for as long as the context lasts."""
-        before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        """Listen for as long as the context lasts. SIGHUP stays ignored where it is: under nohup."""
+        before = {}
+        for number in ASKED_BY:
+            if signal.Signals(number).name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, self._ask)
         try:
             yield self
         finally:

@@ -88,9 +88,14 @@ def test_stopped_and_resumed_as_processes(tmp_path: Path, tiny_file: Path, conso
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < until
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
+    # As a scheduler does: to every process of the job at once, which the parent forwards besides.
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) == 2
+    for pid in (process.pid, *map(int, children)):
+        os.kill(pid, signal.SIGTERM)
     printed = process.communicate(timeout=60)[1]
     assert process.returncode == 143, printed
+    assert all("checkpoint saved" in (folder / f"logs/seed-{seed}.log").read_text() for seed in (3, 5))
     assert f"0 of 2 seeds are finished; go on with: python train.py --resume {folder}\n" in printed
     steps = max(run.steps() for run in found) + 64
     for run in found:

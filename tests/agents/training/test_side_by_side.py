@@ -14,7 +14,7 @@ from support.run_files import text
 from agents.plan.hyperparameters import told_section
 from agents.plan.plan import Plan
 from agents.training import seeds, side_by_side
-from wdmoe_env.console import progress
+from wdmoe_env.console import progress, stop
 
 Make = Callable[..., Plan]
 Fake = Callable[[str], None]
@@ -60,7 +60,10 @@ def test_cores_are_the_default() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)],
+)
 def test_a_signal_reaches_every_process_and_starts_no_other(
     make_plan: Make, tmp_path: Path, console: Console, fake: Fake, number: signal.Signals, status: int
 ) -> None:
@@ -77,7 +80,10 @@ def test_a_signal_reaches_every_process_and_starts_no_other(
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_all_at_once(make_plan: Make, tmp_path: Path, console: Console, fake: Fake) -> None:
+def test_ctrl_c_after_a_signal_ends_all_at_once(
+    make_plan: Make, tmp_path: Path, console: Console, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stop, "TOGETHER_S", 0.0)
     fake(
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         "def again(*_):\n    signal.signal(signal.SIGINT, signal.SIG_DFL)\n    os.kill(os.getppid(), signal.SIGINT)\n"
@@ -85,6 +91,23 @@ def test_a_second_signal_ends_all_at_once(make_plan: Make, tmp_path: Path, conso
     )
     with pytest.raises(KeyboardInterrupt):
         seeds.start(make_plan(), [0], tmp_path / "set", console)
+
+
+@pytest.mark.slow
+def test_a_process_that_does_not_end_is_killed(
+    make_plan: Make, tmp_path: Path, console: Console, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stop, "TOGETHER_S", 0.0)
+    monkeypatch.setattr(side_by_side, "END_S", 0.5)
+    fake(
+        "run.joinpath('pid').write_text(str(os.getpid()))\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "os.kill(os.getppid(), signal.SIGINT)\ntime.sleep(0.3)\nos.kill(os.getppid(), signal.SIGINT)\n"
+        "while True:\n    time.sleep(1)"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        seeds.start(make_plan(), [0], tmp_path / "set", console)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "set/seed-0/pid").read_text()), 0)
 
 
 @pytest.mark.slow

@@ -127,7 +127,9 @@ def shortened(run: Path, steps: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGHUP, 129)]
+)
 def test_signals(tmp_path: Path, tiny_file: Path, console: Console, number: signal.Signals, status: int) -> None:
     run = tmp_path / "run"
     process = started(run, tiny_file)
