@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 
+# Found beside this file also where Python does not look there by itself (PYTHONSAFEPATH).
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # Before NumPy is loaded: threads that wait for each other cost small matrices several times what they win.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import contextlib
 import shlex
-import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import tyro
@@ -28,7 +30,9 @@ from evaluation.episodes.reading import Reader, Reading
 from evaluation.report import outputs, summary, terminal
 from evaluation.report.upload import WandbMode, upload
 from wdmoe_env import Scenario, Simulator, load_scenario
+from wdmoe_env.console.output import printing, tolerate_locale
 from wdmoe_env.console.progress import counting
+from wdmoe_env.console.words import words
 from wdmoe_env.plugins import load_plugins
 from wdmoe_env.testbed.kernel import Links
 
@@ -41,7 +45,7 @@ class Options:
     """
 
     scenario: str = "paper"
-    """Scenarios, separated by commas: names of presets or YAML files."""
+    """Scenarios, separated by commas: names of presets or YAML files; a path that exists may hold commas."""
     policies: str = "top-k,top-k+bandwidth,wdmoe,dynamic-skipping,price,random"
     """Baselines, folders of trained runs, pretrained:ALGO, module:Class; separated by commas. LABEL=POLICY renames."""
     episodes: int = 200
@@ -79,6 +83,7 @@ class Options:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    tolerate_locale()
     arguments = sys.argv[1:] if arguments is None else arguments
     options = tyro.cli(Options, args=arguments, prog="evaluate.py")
     # Libraries that print must not get between a reader and the JSON.
@@ -86,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with quiet:
             made = evaluate(options, shlex.join(["python", "evaluate.py", *arguments]))
-    except EvaluationError as error:
+    except (EvaluationError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -106,23 +111,29 @@ def evaluate(options: Options, command: str) -> summary.Summary:
     plan = _plan(options)
     _load_plugins(options.plugins)
     scenarios = _scenarios(options.scenario)
-    contenders = find_contenders(_words(options.policies), options.transfer)
+    contenders = find_contenders(words(options.policies), options.transfer)
     check_fit(contenders, scenarios)
-    out = options.out or Path("results") / datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
-    with _testbed(options, scenarios) as live:
-        reader = _reader(options, live)
-        readings = [reader.reading(scenario, plan) if reader else None for scenario in scenarios]
-        outputs.prepare(out, options.overwrite)
-        comparisons = _run(scenarios, contenders, plan, readings)
-    made = summary.build(comparisons, plan, command, reader.facts if reader else None, live.facts if live else None)
-    plots = outputs.write(comparisons, made, out)
-    if live is not None:
-        outputs.write_live(live, scenarios[0], out)
-    terminal.show(comparisons, plan, out)
-    if options.wandb != "disabled":
-        sync = upload(options.wandb, options.wandb_project, made, plots, out)
-        print(f"sync to Weights & Biases: {sync}" if sync else "logged to Weights & Biases")
+    with ExitStack() as stack:
+        with _testbed(options, scenarios) as live:
+            reader = _reader(options, live)
+            readings = [reader.reading(scenario, plan) if reader else None for scenario in scenarios]
+            out = stack.enter_context(outputs.prepared(options.out, options.overwrite))
+            comparisons = _run(scenarios, contenders, plan, readings)
+        made = summary.build(comparisons, plan, command, reader.facts if reader else None, live.facts if live else None)
+        if live is not None:
+            outputs.write_live(live, scenarios[0], out)
+        plots = outputs.write(comparisons, made, out)
+        with printing():
+            terminal.show(comparisons, plan, out)
+        if options.wandb != "disabled":
+            sync = upload(options.wandb, options.wandb_project, made, plots, out, _warn)
+            with printing():
+                print(f"sync to Weights & Biases: {sync}" if sync else "logged to Weights & Biases")
     return made
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def _load_plugins(modules: str) -> None:
@@ -132,9 +143,9 @@ def _load_plugins(modules: str) -> None:
         raise EvaluationError(f"--plugins: {error}") from error
 
 
-def _scenarios(words: str) -> list[Scenario]:
+def _scenarios(sources: str) -> list[Scenario]:
     try:
-        scenarios = [load_scenario(word) for word in _words(words)]
+        scenarios = [load_scenario(name) for name in words(sources)]
         for scenario in scenarios:
             # Gate weights that cannot be had are found now, not after the scenarios before were run.
             Simulator(scenario, split="test")
@@ -174,11 +185,7 @@ def _reader(options: Options, live: Live | None) -> Reader | None:
         if options.text:
             raise EvaluationError(f"--text {options.text} is for a model to read: give its folder with --model")
         return None
-    return find_reader(options.model, _words(options.text), live)
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+    return find_reader(options.model, words(options.text), live)
 
 
 def _run(

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
 
+# Found beside this file also where Python does not look there by itself (PYTHONSAFEPATH).
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # Before NumPy is loaded: runs side by side would wait for each other's threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
+
+from wdmoe_env.console.output import tolerate_locale
+from wdmoe_env.files.atomic import fresh_folder
 
 if TYPE_CHECKING:
     from agents.plan.plan import Plan
@@ -67,6 +73,7 @@ class Options:
 
 def command_line(arguments: list[str]) -> int:
     """Train, or export what was trained, and return the exit status."""
+    tolerate_locale()
     if arguments[:1] != ["export"]:
         return main(tyro.cli(Options, args=arguments))
     from agents.export import command
@@ -83,7 +90,7 @@ def main(options: Options) -> int:
 
         try:
             return _run(options, console)
-        except (ValueError, StorageError, TrackingError) as error:
+        except (ValueError, StorageError, TrackingError, OSError) as error:
             console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
             return 2
         except MemoryError as error:
@@ -110,14 +117,14 @@ def _run(options: Options, console: Console) -> int:
             return seeds.resume(options.resume, console, scenario, options.jobs)
         return one_run.resume(options.resume, console, scenario)
     plan = _plan(options)
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    if options.seeds is None:
-        default = Path("runs") / f"{plan.scenario.name}-{options.algo}-{plan.seed}-{stamp}"
-        return one_run.start(plan, options.run_dir or default, console)
-    if options.seed is not None:
+    if options.seeds is not None and options.seed is not None:
         raise ValueError("--seed and --seeds are given, expected one of them")
-    default = Path("runs") / f"{plan.scenario.name}-{options.algo}-{stamp}"
-    return seeds.start(plan, seeds.parse_seeds(options.seeds), options.run_dir or default, console, options.jobs)
+    seed = f"-{plan.seed}" if options.seeds is None else ""
+    default = Path("runs") / f"{plan.scenario.name}-{options.algo}{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    with nullcontext(options.run_dir) if options.run_dir is not None else fresh_folder(default) as path:
+        if options.seeds is None:
+            return one_run.start(plan, path, console)
+        return seeds.start(plan, seeds.parse_seeds(options.seeds), path, console, options.jobs)
 
 
 def _plan(options: Options) -> Plan:

@@ -17,6 +17,7 @@ import baselines
 from evaluation.episodes.contenders import find_contenders
 from wdmoe_env import Policy, Scenario, Simulator, load_scenario
 from wdmoe_env.arrays import FloatArray
+from wdmoe_env.console.words import words
 
 WARM_UP = 20
 BASELINES = "top-k,top-k+bandwidth,dynamic-skipping,wdmoe,price"
@@ -56,7 +57,7 @@ def measure(policies: dict[str, Policy], scenario: Scenario, decisions: int, see
 
 def main(options: Options) -> None:
     scenario = load_scenario(options.scenario)
-    found = find_contenders(options.policies.split(","))
+    found = find_contenders(words(options.policies))
     policies = {contender.name: contender.policies[0] for contender in found}
     if "wdmoe" in policies:
         policies["wdmoe with SLSQP"] = baselines.make("wdmoe", solver="slsqp")

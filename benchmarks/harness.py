@@ -23,6 +23,7 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from evaluation.episodes.errors import EvaluationError
+from wdmoe_env.console.output import tolerate_locale
 from wdmoe_env.files.safe import StorageError
 
 FAULTS: Final = (EvaluationError, StorageError, ValueError, OSError)
@@ -110,6 +111,7 @@ def command(
         arguments: those of the command line, unless given.
         one_thread: NumPy, SciPy and PyTorch compute on one core.
     """
+    tolerate_locale()
     options = tyro.cli(kind, description=description, args=arguments)
     try:
         with threadpool_limits(1) if one_thread else nullcontext():

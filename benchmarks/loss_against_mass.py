@@ -31,6 +31,7 @@ from evaluation.episodes.runner import PolicyRun, run_policy
 from evaluation.estimates.statistics import estimate, paired_ratio
 from evaluation.report import style
 from wdmoe_env import Policy, Scenario, load_scenario
+from wdmoe_env.console.words import words
 
 MASSES: Final = "1.0,0.99,0.98,0.97,0.96,0.95,0.925,0.9,0.85,0.8"
 WAYS: Final = {"weight": "#0072B2", "price": "#CC79A7", "price-drops": "#E69F00", "random": "#7f7f7f"}
@@ -225,16 +226,16 @@ def _verdict(floor: Floor, smallest: float) -> str:
     return f"{floor.way}: mass floor that costs {share}: {mean}; by the interval's upper end: {high}"
 
 
-def _masses(words: str) -> list[float]:
-    masses = [float(word) for word in words.split(",")]
+def _masses(text: str) -> list[float]:
+    masses = [float(word) for word in text.split(",")]
     if not all(0.0 < mass <= 1.0 for mass in masses):
-        raise ValueError(f"--masses is {words}, expected numbers of more than 0 and at most 1")
+        raise ValueError(f"--masses is {text}, expected numbers of more than 0 and at most 1")
     return masses
 
 
 def main(options: Options) -> None:
     masses = _masses(options.masses)
-    reader = find_reader(options.model, [word for word in options.text.split(",") if word])
+    reader = find_reader(options.model, words(options.text))
     scenario, plan = cell_of(reader, options.scenario), Plan(options.streams, options.seed, 1, 0)
     title = f"{reader.facts['name']} in {scenario.name}, {options.streams} streams"
     with harness.Report(options, COLUMNS, title=title) as report:

@@ -29,6 +29,7 @@ from evaluation.episodes.live import Live, opened
 from evaluation.episodes.plan import Plan
 from evaluation.episodes.reader import find_reader
 from wdmoe_env import Scenario, load_scenario
+from wdmoe_env.console.words import words
 
 CELLS: Final = ("tiny-moe", "jetson")
 COLUMNS: Final = (
@@ -108,12 +109,10 @@ def rows(cell: str, options: Options) -> Iterator[Row]:
         bound_steps=0,
         side_by_side=1,
     )
-    contenders = find_contenders(options.policies.split(","), transfer=True)
+    contenders = find_contenders(words(options.policies), transfer=True)
     check_fit(contenders, [scenario])
     with opened(f"local:{scenario.num_devices}", options.model, scenario, options.links, options.slow_down) as live:
-        reading = find_reader(str(options.model), options.text.split(",") if options.text else [], live).reading(
-            scenario, plan
-        )
+        reading = find_reader(str(options.model), words(options.text), live).reading(scenario, plan)
         yield from summed(cell, compare(scenario, contenders, plan, reading=reading), live)
 
 

@@ -16,6 +16,7 @@ from evaluation.comparison import Comparison, compare
 from evaluation.episodes.contenders import find_contenders
 from evaluation.episodes.plan import Plan
 from wdmoe_env import Scenario, load_scenario
+from wdmoe_env.console.words import words
 
 METRICS: Final = ("optimality", "reward", "retained_mass")
 COLUMNS: Final = ("devices", "policy", "runs", "of the proven most, %", "interquartile mean, %", "reward", "mass")
@@ -67,7 +68,7 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 
 def main(options: Options) -> None:
-    contenders = find_contenders(options.policies.split(","), transfer=True)
+    contenders = find_contenders(words(options.policies), transfer=True)
     plan = Plan(options.episodes, options.seed, decisions=1, bound_steps=options.bound_steps)
     with harness.Report(options, COLUMNS, text=2) as report:
         for devices in options.devices:

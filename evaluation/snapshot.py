@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from evaluation.episodes.contenders import check_fit, find_contenders
 from evaluation.episodes.errors import EvaluationError
 from wdmoe_env import Policy, Scenario, Simulator, load_scenario
+from wdmoe_env.console.output import tolerate_locale
 from wdmoe_env.files.atomic import write_bytes
 from wdmoe_env.render import Renderer, Scene, save_gif
 
@@ -87,6 +88,7 @@ def _array(renderer: Renderer, scene: Scene) -> NDArray[np.uint8]:
 
 
 if __name__ == "__main__":
+    tolerate_locale()
     try:
         draw(tyro.cli(Options, prog="python -m evaluation.snapshot"))
     except EvaluationError as error:

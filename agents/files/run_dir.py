@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from agents.files.table import append_row, count_rows, keep_rows, last_number, numbers
 from wdmoe_env.files.atomic import tidy, write_text
+from wdmoe_env.files.lock import locked
 from wdmoe_env.files.safe import StorageError, read_json
 from wdmoe_env.files.tensors import load_folder, save_folder
 
@@ -42,8 +44,22 @@ class RunDir:
         """What the run is called."""
         return self.path.resolve().name
 
+    @contextmanager
+    def claimed(self, file: str = CONFIG) -> Iterator[None]:
+        """Hold the directory, which is made where there is none, as long as the context lasts.
+
+        Raises:
+            StorageError: another process holds it, or it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"run directory {self.path} cannot be written: {error.strerror}") from error
+        with locked(self.path / file):
+            yield
+
     def create(self, config: Mapping[str, Any], file: str = CONFIG) -> None:
-        """Start the directory with the file that says what for.
+        """Start the directory with the file that says what for; whoever may not be alone claims it before.
 
         Raises:
             StorageError: it is already used, or cannot be written.
@@ -141,11 +157,23 @@ class RunDir:
         append_row(self.path / table, row)
 
     def rewind(self, rows: Mapping[str, int]) -> None:
-        """Drop rows that were written after the checkpoint, which a resumed run will write again."""
+        """Drop rows that were written after the checkpoint, which a resumed run will write again.
+
+        Raises:
+            StorageError: a table has fewer rows than it had then, or cannot be written.
+            ValueError: the numbers of rows are none.
+        """
         if min(rows.values()) < 0:
             raise ValueError(f"rows are {dict(rows)}, expected at least 0")
         for name in (METRICS, EVALUATIONS):
-            keep_rows(self.path / name, rows[name])
+            file, there = self.path / name, count_rows(self.path / name)
+            if there < rows[name]:
+                found = f"has {there} rows" if file.exists() else "is gone"
+                raise StorageError(f"{file} {found}, expected the {rows[name]} of the checkpoint: put it back")
+            try:
+                keep_rows(file, rows[name])
+            except OSError as error:
+                raise StorageError(f"{file} cannot be written: {error.strerror}") from error
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -48,8 +48,14 @@ def count_rows(path: Path) -> int:
 def keep_rows(path: Path, count: int) -> None:
     """Drop all but the first rows, and a last line that was cut short."""
     if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[: count + 1]
-        write_text(path, "".join(line for line in lines if line.endswith("\n")))
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines[: count + 1] if line.endswith("\n")]
+        try:
+            write_text(path, "".join(kept))
+        except OSError:
+            # Where nothing is to be dropped the disk may be full, or read-only.
+            if kept != lines:
+                raise
 
 
 def last_number(path: Path) -> float:

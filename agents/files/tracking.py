@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 WandbMode = Literal["offline", "online", "disabled"]
 PROJECT = "wdmoe-gym"
+Logged = TypeVar("Logged")
 
 
 class TrackingError(Exception):
@@ -48,6 +49,39 @@ class NoTracker:
     def images(self, pictures: Mapping[str, Path]) -> None: ...
     def artifact(self, path: Path, name: str, kind: str) -> None: ...
     def finish(self, failed: bool = False) -> str | None:
+        return None
+
+
+class Guarded:
+    """Logs through another tracker; what fails there is told once to `warn` and undoes nothing."""
+
+    def __init__(self, tracker: Tracker, warn: Callable[[str], None]) -> None:
+        self._tracker, self._warn, self._told = tracker, warn, set[str]()
+        self.run_id = tracker.run_id
+
+    def log(self, values: Mapping[str, Any], step: int) -> None:
+        self._try("numbers", lambda: self._tracker.log(values, step))
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        self._try("a table", lambda: self._tracker.table(name, columns, rows))
+
+    def images(self, pictures: Mapping[str, Path]) -> None:
+        self._try("pictures", lambda: self._tracker.images(pictures))
+
+    def artifact(self, path: Path, name: str, kind: str) -> None:
+        self._try(f"artifact {name}", lambda: self._tracker.artifact(path, name, kind))
+
+    def finish(self, failed: bool = False) -> str | None:
+        return self._try("the end of the run", lambda: self._tracker.finish(failed))
+
+    def _try(self, what: str, log: Callable[[], Logged]) -> Logged | None:
+        try:
+            return log()
+        except Exception as error:
+            if what not in self._told:
+                reason = str(error).partition("\n")[0] or type(error).__name__
+                self._warn(f"Weights & Biases did not log {what}: {reason}; nothing else is lost")
+                self._told.add(what)
         return None
 
 
@@ -93,6 +127,7 @@ class WandbTracker:
 
 def start_run(
     mode: WandbMode,
+    warn: Callable[[str], None],
     *,
     config: Mapping[str, Any],
     run_dir: Path,
@@ -101,7 +136,7 @@ def start_run(
     run_id: str | None = None,
     name: str | None = None,
 ) -> Tracker:
-    """Start a run, or go on with `run_id`; `disabled` needs no wandb.
+    """Start a run, or go on with `run_id`; `disabled` needs no wandb. Once it runs, what fails is told to `warn`.
 
     Raises:
         TrackingError: wandb is not installed, nobody is logged in, or the directory cannot be written.
@@ -134,4 +169,4 @@ def start_run(
         raise TrackingError(
             f"Weights & Biases did not start: {reason} Run `wandb login`, or choose --wandb offline or disabled"
         ) from error
-    return WandbTracker(run)
+    return Guarded(WandbTracker(run), warn)

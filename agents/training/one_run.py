@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 
-from agents.files.lock import locked
 from agents.files.run_dir import CONFIG, RunDir
 from agents.files.tracking import TrackingError
 from agents.plan.compatibility import scenario_difference
@@ -34,8 +33,8 @@ def start(plan: Plan, path: Path, console: Console) -> int:
     with Stop().listening() as stop:
         trainer = Trainer(plan, run, console)
         # Only now: a plan that cannot be built leaves no directory behind.
-        run.create(configuration(trainer))
-        with locked(path / CONFIG):
+        with run.claimed():
+            run.create(configuration(trainer))
             try:
                 trainer.track()
             except TrackingError:
@@ -57,14 +56,14 @@ def resume(path: Path, console: Console, scenario: Scenario | None = None) -> in
     A scenario, if one is given, must be the run's own.
 
     Raises:
-        StorageError: there is no run, its checkpoint is broken, the scenario is another one, or it is being trained.
+        StorageError: there is no run, its checkpoint is broken, the scenario is another one, or it is in use.
         TrackingError: Weights & Biases does not start.
         ValueError: training diverged.
     """
     run = RunDir(path)
     plan = plan_from(run.config(), path / CONFIG)
     check_scenario(plan, path, scenario)
-    with locked(path / CONFIG), Stop().listening() as stop:
+    with run.claimed(), Stop().listening() as stop:
         trainer = Trainer(plan, run, console)
         trainer.restore()
         if trainer.finished:

@@ -15,7 +15,6 @@ from typing import Any
 
 from rich.console import Console
 
-from agents.files.lock import locked
 from agents.files.run_dir import CONFIG, SEEDS, RunDir, read_config
 from agents.plan.hyperparameters import told_section
 from agents.plan.plan import Plan, plan_from
@@ -63,10 +62,11 @@ def start(plan: Plan, seeds: Sequence[int], path: Path, console: Console, jobs: 
     parent.check_unused()
     # Built once here, so that a plan that cannot be built starts no process and leaves no folder behind.
     config = {**configuration(Trainer(plans[0], parent, console)), "seeds": list(seeds)}
-    parent.create(config, SEEDS)
-    if text := told_section(plan.algorithm, plan.scenario):
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-    return _train(path, config, plan, console, at_once)
+    with parent.claimed(SEEDS):
+        parent.create(config, SEEDS)
+        if text := told_section(plan.algorithm, plan.scenario):
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+        return _train(path, config, plan, console, at_once)
 
 
 def is_set(path: Path) -> bool:
@@ -87,22 +87,22 @@ def resume(path: Path, console: Console, scenario: Scenario | None = None, jobs:
     if not (isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds)):
         raise StorageError(f"{origin} is broken: seeds is {seeds!r:.60}, expected a list of numbers")
     check_scenario(plan, path, scenario)
-    return _train(path, config, plan, console, at_once)
+    with RunDir(path).claimed(SEEDS):
+        return _train(path, config, plan, console, at_once)
 
 
 def _train(path: Path, config: Mapping[str, Any], plan: Plan, console: Console, jobs: int) -> int:
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    with locked(path / SEEDS):
-        runs = [_made(path, seed, config) for seed in config["seeds"]]
-        done = [run for run in runs if run.finished()]
-        for run in done:
-            say(f"{run.path} is already finished")
-        todo = [run for run in runs if run not in done]
-        say(f"training {len(todo)} of {len(runs)} seeds in {path}, at most {jobs} at once")
-        group = SideBySide(todo, path / "logs", jobs, plan.timesteps, console)
-        status = group.train()
+    runs = [_made(path, seed, config) for seed in config["seeds"]]
+    done = [run for run in runs if run.finished()]
+    for run in done:
+        say(f"{run.path} is already finished")
+    todo = [run for run in runs if run not in done]
+    say(f"training {len(todo)} of {len(runs)} seeds in {path}, at most {jobs} at once")
+    group = SideBySide(todo, path / "logs", jobs, plan.timesteps, console)
+    status = group.train()
     finished = len(runs) - len(group.failed) - len(group.stopped)
     failed = f"; failed: {', '.join(group.failed)}" if group.failed else ""
     advice = f"; go on with: python train.py --resume {path}" if status else ""

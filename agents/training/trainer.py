@@ -29,6 +29,8 @@ from wdmoe_env.files.safe import StorageError
 from wdmoe_env.files.tree import check_same_tree, flatten, unflatten
 from wdmoe_env.simulator.simulator import Simulator
 
+MAX_REWARD = 1e12
+
 
 class Trainer:
     """One training run, from a plan and a directory to a trained policy.
@@ -71,6 +73,7 @@ class Trainer:
         """Start logging, or go on with the run that was logged before."""
         self._tracker = tracking.start_run(
             self.plan.wandb,
+            lambda text: self.say(f"warning: {text}"),
             config=self.config(),
             run_dir=self.run.path,
             job_type="train",
@@ -192,6 +195,8 @@ class Trainer:
             self.best, self._next, self.finished = data["best"], data["next"], data["finished"]
             self._warm, self._wandb_id = data["warm"], data["wandb_id"]
             self.run.rewind(data["rows"])
+            if self.best is not None and not (self.run.path / BEST).is_dir():
+                raise StorageError(f"{self.run.path / BEST}, the best policy so far, is gone: put it back")
         except (AttributeError, LookupError, OverflowError, TypeError, ValueError, RuntimeError) as error:
             raise StorageError(f"checkpoint {folder} does not fit this run: {error}") from error
 
@@ -199,6 +204,8 @@ class Trainer:
         rows = dict.fromkeys((METRICS, EVALUATIONS), 0)
         expected = {"best": None, "next": self._next, "finished": False, "rows": rows}
         check_same_tree({name: data.get(name) for name in expected}, expected, "checkpoint")
+        if data["best"] is not None and abs(data["best"]) > MAX_REWARD:
+            raise ValueError(f"best is {data['best']!r:.60}, expected a reward of at most {MAX_REWARD:g}")
         name = data["wandb_id"]
         if name is not None and not (isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)):
             raise ValueError(f"wandb_id is {name!r:.80}, expected letters, digits, hyphens and underscores")

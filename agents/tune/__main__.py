@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 from rich.console import Console
 
+from wdmoe_env.console.output import tolerate_locale
+
 if TYPE_CHECKING:
     import optuna
 
@@ -53,13 +55,14 @@ class Options:
 
 def main(options: Options) -> int:
     """Search, retrain, and return the exit status."""
+    tolerate_locale()
     console = Console(stderr=True)
     try:
         from wdmoe_env.files.safe import StorageError
 
         try:
             return _run(options, console)
-        except (ValueError, StorageError) as error:
+        except (ValueError, StorageError, OSError) as error:
             console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
     except ModuleNotFoundError as error:
         if error.name != "optuna":

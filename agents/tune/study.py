@@ -35,6 +35,7 @@ from agents.training.divergence import DivergedError
 from agents.training.trainer import Trainer
 from agents.tune.space import first_try, rounded, search_space
 from wdmoe_env.console.stop import Stop
+from wdmoe_env.files.lock import locked
 from wdmoe_env.files.safe import StorageError
 from wdmoe_env.plugins import load_plugins
 
@@ -65,7 +66,15 @@ def search(file: Path, plan: Plan, trials: int, console: Console, jobs: int = 1)
 
     Raises:
         KeyboardInterrupt: asked to stop; the study is kept.
+        StorageError: another process searches with it; see `open_study`, too.
     """
+    _make_folder(file)
+    # A trial that runs is one of a killed process only as long as nobody else is at it.
+    with locked(file, file):
+        return _search(file, plan, trials, console, jobs)
+
+
+def _search(file: Path, plan: Plan, trials: int, console: Console, jobs: int) -> optuna.Study:
     study = open_study(file, plan)
     numbers = range(len(study.get_trials(deepcopy=False, states=FINISHED)), trials)
     if jobs == 1 or len(numbers) < 2:
@@ -140,8 +149,8 @@ def _put_back(study: optuna.Study, trial: FrozenTrial) -> None:
 
 def _load(file: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    _make_folder(file)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
         storage = JournalStorage(JournalFileBackend(str(file)))
         # A trial is compared from its second evaluation on: before, nothing was learned.
         pruner = MedianPruner(n_startup_trials=5, n_warmup_steps=1)
@@ -149,6 +158,13 @@ def _load(file: Path) -> optuna.Study:
             storage=storage, study_name=NAME, direction="maximize", load_if_exists=True, pruner=pruner
         )
     except (ValueError, KeyError, TypeError, OSError) as error:
+        raise StorageError(f"{file} cannot be opened as a study: {error}") from error
+
+
+def _make_folder(file: Path) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
         raise StorageError(f"{file} cannot be opened as a study: {error}") from error
 
 

@@ -93,7 +93,8 @@ def _misfits(contender: Contender) -> tuple[type[Exception], ...]:
 
 def _find(source: str, transfer: bool) -> Contender:
     label, equals, target = source.partition("=")
-    if not equals or os.sep in label:
+    # An equals sign in a path is none of ours.
+    if not equals or os.sep in label or Path(source).is_dir():
         label, target = "", source
     if not target:
         raise EvaluationError(f"policy {source!r} is empty: expected a baseline's name or a run's directory")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from evaluation.comparison import Comparison
@@ -13,27 +15,53 @@ from evaluation.episodes.live import Live
 from evaluation.report import html, plots, summary
 from evaluation.report.plots import Plot
 from wdmoe_env import Scenario
-from wdmoe_env.files.atomic import write_bytes, write_text
+from wdmoe_env.files.atomic import fresh_folder, write_bytes, write_text
+from wdmoe_env.files.lock import lock_of, locked
+from wdmoe_env.files.safe import StorageError, read_json
 
 SUMMARY = "summary.json"
 EPISODES = "episodes.parquet"
 REPORT = "report.html"
+DEFAULT = Path("results")
 
 
-def prepare(out: Path, overwrite: bool) -> None:
-    """Make the directory and see that it can be written to, before anything long starts.
+@contextmanager
+def prepared(out: Path | None, overwrite: bool) -> Iterator[Path]:
+    """Make the directory, hold it, and see that it can be written to, before anything long starts.
+
+    Without a name it is results/<time>, or a name beside that where it is taken.
 
     Raises:
-        EvaluationError: it holds a summary already, or cannot be written to.
+        EvaluationError: it holds a summary already, another process writes there, or it cannot be written to.
     """
-    if (out / SUMMARY).exists() and not overwrite:
-        raise EvaluationError(f"{out} already holds a {SUMMARY}: choose another --out, or pass --overwrite")
+    with ExitStack() as stack:
+        try:
+            if out is None:
+                out = stack.enter_context(fresh_folder(DEFAULT / datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")))
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(out / SUMMARY))
+            if (out / SUMMARY).exists() and not overwrite:
+                raise EvaluationError(f"{out} already holds a {SUMMARY}: choose another --out, or pass --overwrite")
+            with tempfile.TemporaryFile(dir=out):
+                pass
+        except StorageError as error:
+            raise EvaluationError(str(error)) from error
+        except OSError as error:
+            raise EvaluationError(f"cannot write to --out {out or DEFAULT}: {error.strerror or error}") from error
+        # While it is held: whoever comes later finds the summary.
+        stack.callback(lock_of(out / SUMMARY).unlink, missing_ok=True)
+        yield out
+
+
+def _clear(out: Path) -> None:
+    """Remove what an earlier comparison wrote, its summary first: what is left of both would be of neither."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise EvaluationError(f"cannot write to --out {out}: {error.strerror or error}") from error
+        scenarios = [*read_json(out / SUMMARY)["scenarios"]]
+    except (StorageError, LookupError, TypeError):
+        scenarios = []
+    drawn = [out / f"{plots.name_of(scenario, draw)}.png" for scenario in scenarios for draw in plots.DRAWN]
+    for file in (out / SUMMARY, out / REPORT, out / EPISODES, *drawn):
+        file.unlink(missing_ok=True)
 
 
 def write_live(live: Live, scenario: Scenario, out: Path) -> None:
@@ -51,16 +79,19 @@ def write_live(live: Live, scenario: Scenario, out: Path) -> None:
 
 
 def write(comparisons: Sequence[Comparison], made: summary.Summary, out: Path) -> dict[str, list[Plot]]:
-    """Write all files; the summary comes last, so that a directory which has one is complete. Returns the plots.
+    """Write all files in the place of those that are there; returns the plots.
+
+    The summary comes last, so that a directory which has one is complete; data come before pictures.
 
     Raises:
         EvaluationError: a file could not be written.
     """
     try:
-        drawn = {comparison.scenario.name: plots.draw_all(comparison, out) for comparison in comparisons}
+        _clear(out)
         table = io.BytesIO()
         summary.episode_table(comparisons).write_parquet(table)
         write_bytes(out / EPISODES, table.getvalue())
+        drawn = {comparison.scenario.name: plots.draw_all(comparison, out) for comparison in comparisons}
         write_text(out / REPORT, html.render(comparisons, drawn, made))
         write_text(out / SUMMARY, f"{summary.dumps(made)}\n")
     except OSError as error:

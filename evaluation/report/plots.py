@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +31,16 @@ class Plot:
     caption: str
 
 
+def name_of(scenario: str, draw: Callable[..., str | None]) -> str:
+    """What a plot of a scenario is called."""
+    return f"{scenario}-{draw.__name__.replace('_', '-')}"
+
+
 def draw_all(comparison: Comparison, folder: Path) -> list[Plot]:
     """Draw every plot of one scenario into `folder`; one that has nothing to show is left out."""
     drawn = []
-    for draw in (latency, trade_off, loss, profiles, layer_latency, bottlenecks, learning_curve):
-        name = f"{comparison.scenario.name}-{draw.__name__.replace('_', '-')}"
+    for draw in DRAWN:
+        name = name_of(comparison.scenario.name, draw)
         path = folder / f"{name}.png"
         with style.applied():
             caption = draw(comparison, path)
@@ -116,3 +122,7 @@ def _label(result: Result) -> str:
 
 def _layer_ms(result: Result) -> FloatArray:
     return np.concatenate([run.steps["latency"].ravel() for run in result.runs]).astype(np.float64) * 1e3
+
+
+DRAWN = (latency, trade_off, loss, profiles, layer_latency, bottlenecks, learning_curve)
+"""In the order of the report."""

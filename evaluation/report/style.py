@@ -47,6 +47,8 @@ _RC: Final[dict[str, Any]] = {
     "axes.labelsize": 10.5,
     "grid.color": "#e4e8ec",
     "text.color": INK,
+    # A dollar sign in a name is no formula.
+    "text.parse_math": False,
     "xtick.color": "#57606a",
     "ytick.color": "#57606a",
     "xtick.labelsize": 9.5,

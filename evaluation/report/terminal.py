@@ -22,11 +22,21 @@ MIN_WIDTH, MIN_WIDTH_READING = 120, 160
 FEW_EPISODES = 20
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Say so, where rich would end the process."""
+        raise BrokenPipeError
+
+
 def show(comparisons: Sequence[Comparison], plan: Plan, out: Path) -> None:
-    """Print the tables of each scenario, what to be careful with, and where the report is."""
-    console = Console(file=sys.stdout)
+    """Print the tables of each scenario, what to be careful with, and where the report is.
+
+    Raises:
+        OSError: nobody reads them.
+    """
+    console = _Console(file=sys.stdout)
     width = MIN_WIDTH if comparisons[0].reading is None else MIN_WIDTH_READING
-    console = console if console.is_terminal else Console(file=sys.stdout, width=width)
+    console = console if console.is_terminal else _Console(file=sys.stdout, width=width)
     for comparison in comparisons:
         console.print(build_table(comparison))
         console.print(build_ratio_table(comparison))

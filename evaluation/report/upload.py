@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,13 +12,16 @@ from evaluation.report.outputs import EPISODES, REPORT, SUMMARY
 from evaluation.report.plots import Plot
 from evaluation.report.summary import Summary
 
+Warn = Callable[[str], None]
 WandbMode = Literal["disabled", "offline", "online"]
 
 
 def upload(
-    mode: WandbMode, project: str, summary: Summary, plots: Mapping[str, Sequence[Plot]], out: Path
+    mode: WandbMode, project: str, summary: Summary, plots: Mapping[str, Sequence[Plot]], out: Path, warn: Warn
 ) -> str | None:
     """Log the table, every plot, every metric and the files; return the command that syncs an offline run.
+
+    What fails once it has started is told to `warn`.
 
     Raises:
         EvaluationError: Weights & Biases does not start.
@@ -27,7 +30,7 @@ def upload(
 
     try:
         run = tracking.start_run(
-            mode, project=project, config=summary["meta"], run_dir=out, job_type="evaluation", name=out.name
+            mode, warn, project=project, config=summary["meta"], run_dir=out, job_type="evaluation", name=out.name
         )
     except tracking.TrackingError as error:
         raise EvaluationError(f"the results are in {out}, but were not logged: {error}") from error

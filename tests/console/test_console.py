@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from wdmoe_env.console import progress
-from wdmoe_env.console.progress import ProgressRows, counting
 from wdmoe_env.console import stop as stopping
+from wdmoe_env.console.progress import ProgressRows, counting
 from wdmoe_env.console.stop import Stop
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,41 @@ def test_json_is_all_that_standard_output_gets(tiny_file: Path, tmp_path: Path) 
     assert "report.html" in done.stderr
     assert "torch" not in done.stderr
     assert "intervals from 3 episodes are too narrow" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["gbk", "ascii"])
+def test_nothing_is_lost_where_the_table_cannot_be_printed(tiny_file: Path, tmp_path: Path, encoding: str) -> None:
+    command = [sys.executable, "evaluate.py", *arguments(tiny_file, tmp_path / "out")]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"decision (?s)" in done.stdout
+    assert (tmp_path / "out" / outputs.SUMMARY).exists()
+
+
+@pytest.mark.slow
+def test_scripts_find_their_packages_where_python_does_not_look(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    for script, words in (("train.py", "--num-envs"), ("evaluate.py", "--bound-steps")):
+        command = [sys.executable, str(ROOT / script), "--help"]
+        done = subprocess.run(
+            command, cwd=tmp_path, env={**environment, "PYTHONSAFEPATH": "1"}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert words in done.stdout
+
+
+def test_dollars_commas_and_brackets_in_names_are_only_names(
+    tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cell = tmp_path / "cell,[1].yaml"
+    cell.write_text(tiny_file.read_text())
+    own = ["--scenario", cell.name, "--policies", "cost $5{$=top-k,a$_{=random", "--out", "out[1],b"]
+    assert evaluate.main([*own, "--episodes", "3"]) == 0
+    made = json.loads((tmp_path / "out[1],b" / outputs.SUMMARY).read_text())
+    assert list(made["scenarios"]["tiny"]["policies"]) == ["cost $5{$", "a$_{"]
 
 
 OWN = """
@@ -194,7 +230,7 @@ class Tracker:
     def __init__(self) -> None:
         self.calls: dict[str, Any] = {}
 
-    def start_run(self, mode: str, **options: Any) -> Tracker:
+    def start_run(self, mode: str, warn: Any, **options: Any) -> Tracker:
         self.calls["start"] = {"mode": mode, **options}
         return self
 

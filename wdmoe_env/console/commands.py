@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
+from wdmoe_env.console.output import tolerate_locale
 from wdmoe_env.files.safe import StorageError
 
 
@@ -35,6 +36,7 @@ class CommandLine:
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
         """Run one command and return the exit status; a fault ends with one line that names it, and status 2."""
+        tolerate_locale()
         name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
         if name in ("-h", "--help"):
             width = max(12, 2 + max(map(len, self.commands)))

@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ASKED_BY = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
-)
+ASKED_BY = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 """Ctrl-C; `kill` and schedulers; a closed terminal; what schedulers can send some time before the end."""
 TOGETHER_S = 1.0
 """Signals that come so close are one request: a scheduler sends to every process, and so does a parent to its own."""
@@ -28,7 +26,7 @@ class Stop:
 
     @property
     def status(self) -> int:
-        """The exit status that a shell expects of a process that this signal ended, such as 130 or 143; 0 without one."""
+        """The exit status that a shell expects of a process that this signal ended, such as 143; 0 without one."""
         return 0 if self.reason is None else 128 + signal.Signals[self.reason]
 
     def _ask(self, number: int, frame: FrameType | None) -> None:

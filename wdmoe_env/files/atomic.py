@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 
@@ -87,6 +88,29 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             os.replace(old, folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def fresh_folder(path: Path) -> Iterator[Path]:
+    """A new folder that nobody else was given: of this name, or with -2, -3, ... behind it.
+
+    It is made at once, so that of two that ask in the same moment each gets its own; one that stays empty goes again.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for number in count(1):
+        folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        break
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def tidy(parent: Path) -> None:

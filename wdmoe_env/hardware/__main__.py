@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from wdmoe_env.console.output import tolerate_locale
 from wdmoe_env.hardware import commands
 from wdmoe_env.hardware.latency.table import TABLE
 from wdmoe_env.hardware.record.record import parse_tokens, plan_of
@@ -11,6 +12,7 @@ from wdmoe_env.hardware.record.record import parse_tokens, plan_of
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse arguments and run one command; a fault in a file ends with its message and status 2."""
+    tolerate_locale()
     parser = argparse.ArgumentParser(prog="python -m wdmoe_env.hardware", description="Measured hardware.")
     subparsers = parser.add_subparsers(dest="command", required=True)
     _add_tables(subparsers)

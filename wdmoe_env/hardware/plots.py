@@ -22,7 +22,7 @@ def plot_fits(
     low, high = np.inf, 0.0
     for key, fit in fits.items():
         measured = np.array([row.latency_s for row in rows[key]]) * 1e3
-        axes.scatter(measured, fit.predict(rows[key]) * 1e3, s=12, alpha=0.6, label=" ".join(key))
+        axes.scatter(measured, fit.predict(rows[key]) * 1e3, s=12, alpha=0.6, label=" ".join(key).replace("$", r"\$"))
         low, high = min(low, measured.min()), max(high, measured.max())
     axes.plot([low, high], [low, high], color="0.3", linewidth=1)
     axes.set(xscale="log", yscale="log", xlabel="measured latency, ms", ylabel="fitted latency, ms")

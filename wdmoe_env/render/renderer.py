@@ -35,6 +35,7 @@ class Renderer:
 
     def __init__(self, window: bool = False, fps: float = 4.0) -> None:
         try:
+            import matplotlib
             from matplotlib.figure import Figure
 
             from wdmoe_env.render.panels import Panels
@@ -42,6 +43,7 @@ class Renderer:
             raise DependencyNotInstalled("rendering needs matplotlib: pip install wdmoe-env[render]") from error
         self._fps, self._window = fps, window
         self._new_panels = Panels
+        self._settings = matplotlib.rc_context
         self._panels: Panels | None = None
         self._figure: Figure | None
         if window:
@@ -56,13 +58,15 @@ class Renderer:
         """Draw a scene: return it as (H, W, 3), or show it in the window and return None."""
         if self._figure is None or (self._window and not _is_open(self._figure)):
             return None
-        if self._panels is None:
-            self._panels = self._new_panels(self._figure, scene)
-        self._panels.update(scene)
+        # A dollar sign in the name of a device is no formula.
+        with self._settings({"text.parse_math": False}):
+            if self._panels is None:
+                self._panels = self._new_panels(self._figure, scene)
+            self._panels.update(scene)
         canvas: Any = self._figure.canvas
         canvas.draw()
         if not self._window:
-            return np.array(canvas.buffer_rgba())[:, :, :3]
+            return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[:, :, :3])
         canvas.start_event_loop(1.0 / self._fps)
         return None
 

@@ -110,6 +110,8 @@ def as_type(tensors: dict[str, torch.Tensor], name: str, dtype: torch.dtype) -> 
         (lambda t, d: as_type(t, "optimizers.policy.0.exp_avg", torch.float64), r"0\.exp_avg is .* torch.float64, exp"),
         (lambda t, d: d["state"].pop("optimizers"), "does not fit this run"),
         (lambda t, d: d.update(best="0.5"), r"checkpoint\.best is str '0.5'"),
+        (lambda t, d: d.update(best=10**400), r"checkpoint\.best is int 1000"),
+        (lambda t, d: d.update(best=1e305), r"best is 1e\+305, expected a reward of at most 1e\+12"),
         (lambda t, d: d.update(next=[1]), r"checkpoint\.next is 1 values"),
         (lambda t, d: d["next"].update(evaluate=None), r"checkpoint\.next\.evaluate is NoneType"),
         (lambda t, d: d.update(finished=1), r"checkpoint\.finished is int 1, expected bool"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from support.run_files import text
 
 from agents.files import tracking
 from agents.files.tracking import NoTracker, TrackingError, start_run
@@ -71,7 +72,7 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> list[FakeRun]:
 @pytest.mark.slow
 def test_disabled_needs_no_wandb(make_plan: Make, tmp_path: Path, console: Console, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    assert isinstance(start_run("disabled", config={}, run_dir=tmp_path, job_type="train"), NoTracker)
+    assert isinstance(start_run("disabled", print, config={}, run_dir=tmp_path, job_type="train"), NoTracker)
     assert one_run.start(make_plan(timesteps=32), tmp_path / "run", console) == 0
     assert not (tmp_path / "run/wandb").exists()
 
@@ -98,7 +99,7 @@ def test_failed_login_is_one_line(wandb: Any, tmp_path: Path, monkeypatch: Any) 
 
     monkeypatch.setattr(sys.modules["wandb"], "init", refuse)
     with pytest.raises(TrackingError, match=r"did not start: No API key configured\. Run `wandb login`") as caught:
-        start_run("online", config={}, run_dir=tmp_path, job_type="train")
+        start_run("online", print, config={}, run_dir=tmp_path, job_type="train")
     assert "\n" not in str(caught.value)
 
 
@@ -160,7 +161,7 @@ def test_offline_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
     commands, first = [], None
     for step in (1, 2):
         run = tracking.start_run(
-            "offline", config={"a": 1}, run_dir=run_dir, job_type="train", run_id=first, name="a run"
+            "offline", print, config={"a": 1}, run_dir=run_dir, job_type="train", run_id=first, name="a run"
         )
         assert run.run_id is not None
         assert first in (None, run.run_id)
@@ -172,3 +173,42 @@ def test_offline_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
     assert commands[0] == f"wandb sync '{folders[0]}'"
     assert commands[1] == " ".join(["wandb sync", *(f"'{folder}'" for folder in folders)])
     assert capfd.readouterr().err == ""
+
+
+class Failing:
+    """A tracker that does nothing but fail."""
+
+    run_id = "x"
+
+    def __getattr__(self, name: str) -> Any:
+        def fail(*_: Any, **__: Any) -> None:
+            raise FileNotFoundError(2, f"staging of {name}")
+
+        return fail
+
+
+def test_what_fails_once_logging_has_started_is_told_once_and_undoes_nothing(tmp_path: Path) -> None:
+    told: list[str] = []
+    guarded = tracking.Guarded(Failing(), told.append)
+    for step in range(3):
+        guarded.log({"a": 1.0}, step)
+    guarded.table("t", ["a"], [[1]])
+    guarded.images({"p": tmp_path})
+    guarded.artifact(tmp_path, "policy-x", "model")
+    assert guarded.finish() is None
+    assert len(told) == 5
+    assert told[0] == "Weights & Biases did not log numbers: [Errno 2] staging of log; nothing else is lost"
+    assert "artifact policy-x" in told[3]
+
+
+@pytest.mark.slow
+def test_a_home_that_cannot_be_written_to_costs_the_artifact_alone(
+    make_plan: Any, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/proc/nohome")
+    assert one_run.start(replace(make_plan(), wandb="offline"), tmp_path / "run", console) == 0
+    printed = text(console)
+    assert "warning: Weights & Biases did not log artifact policy-run" in printed
+    assert "finished after" in printed

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -168,3 +169,49 @@ def test_finished_run(make_plan: Make, tmp_path: Path, console: Console) -> None
     assert one_run.resume(run, console) == 0
     assert "already finished: 128 steps; start a new run" in text(console)
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda run: (run / "metrics.csv").unlink(), r"metrics.csv is gone, expected the 4 of the checkpoint"),
+        (lambda run: shorten(run / "metrics.csv"), r"metrics.csv has 3 rows, expected the 4 of the checkpoint"),
+        (lambda run: shorten(run / "evaluations.csv"), r"evaluations.csv has 4 rows, expected the 5 of the checkpoint"),
+        (lambda run: shutil.rmtree(run / "best"), r"run/best, the best policy so far, is gone: put it back"),
+    ],
+)
+def test_what_is_gone_is_missed(make_plan: Make, tmp_path: Path, console: Console, harm: Any, words: str) -> None:
+    assert one_run.start(make_plan(), tmp_path / "run", console) == 0
+    harm(tmp_path / "run")
+    with pytest.raises(StorageError, match=words):
+        one_run.resume(tmp_path / "run", console)
+
+
+def shorten(file: Path) -> None:
+    """Take away the last row."""
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_looked_at_on_a_full_disk(
+    make_plan: Make, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert one_run.start(make_plan(), tmp_path / "run", console) == 0
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("agents.files.table.write_text", full)
+    assert one_run.resume(tmp_path / "run", console) == 0
+    assert "is already finished" in text(console)
+    with (tmp_path / "run/metrics.csv").open("a") as file:
+        file.write("cut")
+    with pytest.raises(StorageError, match=r"metrics.csv cannot be written: No space left on device"):
+        one_run.resume(tmp_path / "run", console)
+
+
+def test_a_directory_is_claimed_before_its_first_file(make_plan: Make, tmp_path: Path, console: Console) -> None:
+    with RunDir(tmp_path / "run").claimed(), pytest.raises(StorageError, match="run is in use by another process"):
+        one_run.start(make_plan(), tmp_path / "run", console)
+    assert not (tmp_path / "run/config.json").exists()

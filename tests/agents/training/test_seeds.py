@@ -17,11 +17,11 @@ from rich.console import Console
 from support.run_files import assert_same_run, text
 
 import train
-from agents.files.lock import locked
 from agents.files.run_dir import RunDir
 from agents.plan.plan import Plan
 from agents.training import one_run, seeds
 from evaluation.episodes.contenders import find_contenders
+from wdmoe_env.files.lock import locked
 from wdmoe_env.files.safe import StorageError
 
 Make = Callable[..., Plan]
@@ -142,9 +142,9 @@ def test_two_processes_do_not_train_in_one_place(make_plan: Make, tmp_path: Path
     fake("")
     folder = tmp_path / "set"
     seeds.start(make_plan(), [0], folder, console)
-    with locked(folder / "seeds.json"), pytest.raises(StorageError, match="set is being trained by another process"):
+    with locked(folder / "seeds.json"), pytest.raises(StorageError, match="set is in use by another process"):
         seeds.resume(folder, console)
-    with locked(folder / "seed-0/config.json"), pytest.raises(StorageError, match="seed-0 is being trained by another"):
+    with locked(folder / "seed-0/config.json"), pytest.raises(StorageError, match="seed-0 is in use by another"):
         one_run.resume(folder / "seed-0", console)
     assert one_run.resume(folder / "seed-0", console) == 0
     assert "seed-0 holds no checkpoint: training starts at its first step" in text(console)

@@ -23,6 +23,7 @@ from agents.tune import __main__ as tune
 from agents.tune import space, study
 from agents.tune.retrain import StoppedError, comparison, retrain, snippet
 from agents.tune.study import best_of, search
+from wdmoe_env.files.lock import locked
 from wdmoe_env.files.safe import StorageError
 
 Make = Callable[..., Plan]
@@ -257,3 +258,15 @@ def test_without_optuna(tmp_path: Path, tiny_file: Path, capsys: Any, monkeypatc
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert call(tmp_path, tiny_file) == 2
     assert capsys.readouterr().err == "error: tuning needs optuna: pip install -e '.[train,tune]'\n"
+
+
+def test_another_process_that_searches_with_a_study_is_left_alone(
+    make_plan: Make, tmp_path: Path, console: Console
+) -> None:
+    file = tmp_path / "study.log"
+    plan = replace(make_plan(), timesteps=64)
+    running = study.open_study(file, plan)
+    trial = running.ask(space.search_space(plan.algorithm, plan.hyperparameters))
+    with locked(file), pytest.raises(StorageError, match=r"study.log is in use by another process"):
+        search(file, plan, 2, console)
+    assert running.trials[trial.number].state == TrialState.RUNNING

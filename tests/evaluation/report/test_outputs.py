@@ -3,8 +3,12 @@ from __future__ import annotations
 import io
 import json
 import re
+from contextlib import ExitStack
 from dataclasses import replace
+from datetime import datetime, tzinfo
 from pathlib import Path
+from typing import Self
+from unittest.mock import Mock
 
 import numpy as np
 import polars as pl
@@ -226,9 +230,47 @@ def test_scalars_and_rows_for_the_tracker(made: summary.Summary) -> None:
 
 
 def test_used_and_unwritable_directories(tmp_path: Path) -> None:
+    stack = ExitStack()
     (tmp_path / "summary.json").write_text("{}")
     with pytest.raises(EvaluationError, match=r"already holds a summary.json: choose another --out, or pass --overw"):
-        outputs.prepare(tmp_path, overwrite=False)
-    outputs.prepare(tmp_path, overwrite=True)
+        stack.enter_context(outputs.prepared(tmp_path, overwrite=False))
+    with outputs.prepared(tmp_path, overwrite=True):
+        with pytest.raises(EvaluationError, match="is in use by another process"):
+            stack.enter_context(outputs.prepared(tmp_path, overwrite=True))
+        assert (tmp_path / "summary.json").exists()
     with pytest.raises(EvaluationError, match="cannot write to --out"):
-        outputs.prepare(tmp_path / "summary.json" / "below", overwrite=False)
+        stack.enter_context(outputs.prepared(tmp_path / "summary.json" / "below", overwrite=False))
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_results_of_the_same_second_lie_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls(2026, 1, 2, 3, 4, 5, tzinfo=tz)
+
+    monkeypatch.setattr(outputs, "datetime", Clock)
+    with outputs.prepared(None, False) as first, outputs.prepared(None, False) as second:
+        assert [first.name, second.name] == ["2026-01-02-030405", "2026-01-02-030405-2"]
+        (first / "summary.json").write_text("{}")
+    # What stays empty, as nothing came of it, goes again.
+    assert [path.name for path in Path("results").iterdir()] == [first.name]
+
+
+def test_an_overwritten_comparison_leaves_nothing_of_the_old(
+    comparison: Comparison, made: summary.Summary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs.write([comparison], made, tmp_path)
+    old = {**made, "scenarios": {**made["scenarios"], "older": {}}}
+    (tmp_path / "summary.json").write_text(summary.dumps(old))
+    (tmp_path / "older-latency.png").touch()
+    (tmp_path / "mine.png").touch()
+    monkeypatch.setattr(html, "render", Mock(side_effect=OSError(28, "No space left on device")))
+    with pytest.raises(EvaluationError, match="No space left"):
+        outputs.write([comparison], made, tmp_path)
+    # Killed half way it looks like that: data, no summary, and nothing of the comparison before.
+    left = {path.name for path in tmp_path.iterdir()}
+    assert {"episodes.parquet", "mine.png"} <= left
+    assert not left & {"summary.json", "report.html", "older-latency.png"}

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from agents.files.lock import lock_of, locked
 from agents.files.run_dir import RunDir
+from wdmoe_env.files.lock import lock_of, locked
 from wdmoe_env.files.safe import StorageError
 
 HOLD = (
-    "import sys; from pathlib import Path; from agents.files.lock import locked\n"
+    "import sys; from pathlib import Path; from wdmoe_env.files.lock import locked\n"
     "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()\n"
 )
 
@@ -34,7 +34,7 @@ def test_another_process_is_told_until_the_first_is_killed(config: Path) -> None
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         with (
-            pytest.raises(StorageError, match="run is being trained by another process: wait for it, or end it first"),
+            pytest.raises(StorageError, match="run is in use by another process: wait for it, or end it first"),
             locked(config),
         ):
             pytest.fail("two hold it")
