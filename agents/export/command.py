@@ -16,7 +16,8 @@ from agents.plan.prices import price_action, priced_observation
 from agents.policies.trained import BEST, STEM, TrainedPolicy, load
 from agents.training.validation import VALIDATION_SEED
 from wdmoe_env.files.atomic import write_bytes
-from wdmoe_env.files.safe import StorageError
+from wdmoe_env.files.safe import StorageError, read_json
+from wdmoe_env.settings.contents import FILES, relocated
 from wdmoe_env.simulator.simulator import Simulator
 
 if TYPE_CHECKING:
@@ -89,8 +90,12 @@ def export(run_dir: Path, out: Path, overwrite: bool = False) -> dict[str, float
     if not overwrite and out.exists():
         raise StorageError(f"{out} exists: choose another file, or replace it with --overwrite")
     policy = load(run_dir)
-    origin = str(run_dir / BEST / f"{STEM}.json")
-    scenario = saved_scenario(policy.scenario.model_dump(mode="json"), origin)
+    origin = run_dir / BEST / f"{STEM}.json"
+    try:
+        saved = relocated(policy.scenario.model_dump(mode="json"), read_json(origin).get(FILES), origin.parent)
+    except ValueError as error:
+        raise StorageError(f"{origin}: {error}") from error
+    scenario = saved_scenario(saved, str(origin))
     simulator = Simulator(scenario, CELLS, "validation")
     policy.reset(scenario, CELLS)
     model = to_onnx(policy, scenario, simulator.reset(VALIDATION_SEED))

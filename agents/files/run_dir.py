@@ -25,6 +25,7 @@ from wdmoe_env.files.atomic import tidy, write_text
 from wdmoe_env.files.lock import locked
 from wdmoe_env.files.safe import StorageError, read_json
 from wdmoe_env.files.tensors import load_folder, save_folder
+from wdmoe_env.settings.contents import FILES, kept_files
 
 CONFIG, METRICS, EVALUATIONS = "config.json", "metrics.csv", "evaluations.csv"
 SEEDS = "seeds.json"
@@ -67,6 +68,8 @@ class RunDir:
         self.check_unused()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            if kept := kept_files(config.get("scenario", {}), self.path):
+                config = {**config, FILES: kept}
             write_text(self.path / file, json.dumps(config, indent=1))
         except OSError as error:
             raise StorageError(f"run directory {self.path} cannot be written: {error.strerror}") from error

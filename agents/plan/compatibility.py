@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from agents.plan.prices import ENCODINGS
 from wdmoe_env.envs.actions import price_kinds
 from wdmoe_env.files.safe import StorageError
 from wdmoe_env.scenario import Scenario, load_scenario, scenario_from
+from wdmoe_env.settings.contents import named_files
 
 LEARNED: Final = ("bandwidth", "prices", "price_max")
 """Settings that say what a policy's actions mean: it keeps those that it was trained with."""
@@ -23,10 +25,16 @@ def saved_scenario(data: Any, origin: str, read_files: bool = True) -> Scenario:
     """
     try:
         scenario = scenario_from(data)
-        return load_scenario(scenario) if read_files else scenario
     except ValueError as error:
         faults = " ".join(str(error).split())
         raise StorageError(f"{origin} does not fit this version of the project: {faults}") from error
+    if not read_files:
+        return scenario
+    try:
+        return load_scenario(scenario)
+    except ValueError as error:
+        faults = " ".join(str(error).split())
+        raise StorageError(f"{origin} names what is not there, or not as it was: {faults}") from error
 
 
 def encodings(scenario: Scenario) -> dict[str, Any]:
@@ -36,14 +44,16 @@ def encodings(scenario: Scenario) -> dict[str, Any]:
     return {"action": used.action, "action_kinds": kinds, **inputs}
 
 
-def scenario_difference(trained: Scenario, other: Scenario) -> str | None:
+def scenario_difference(trained: Scenario, other: Scenario, contents: Mapping[str, str] | None = None) -> str | None:
     """The first setting in which two scenarios differ, in words.
 
-    Names, how actions are encoded, and the scale of the reward, which no policy sees, do not count.
+    Names, how actions are encoded, and the scale of the reward, which no policy sees, do not count. Files count by what
+    they hold: of `trained` as `contents` says, digests by path; without it the files are read as they are now.
     """
     ignored: dict[str, Any] = dict.fromkeys(("name", "description", "based_on", *LEARNED), True)
     ignored["reward"] = {"scale"}
-    return first_difference(trained.model_dump(exclude=ignored), other.model_dump(exclude=ignored), "")
+    before = named_files(trained.model_dump(mode="json", exclude=ignored), contents)
+    return first_difference(before, named_files(other.model_dump(mode="json", exclude=ignored)), "")
 
 
 def first_difference(trained: Any, here: Any, place: str) -> str | None:
@@ -59,4 +69,4 @@ def first_difference(trained: Any, here: Any, place: str) -> str | None:
         if found or len(trained) == len(here):
             return found
         return f"{place} had {len(trained)} entries, and has {len(here)} here"
-    return None if trained == here else f"{place} was {trained!r:.60}, and is {here!r:.60} here"
+    return None if trained == here else f"{place} was {trained!r:.120}, and is {here!r:.120} here"

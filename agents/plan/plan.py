@@ -16,6 +16,7 @@ from agents.plan.memory import check_memory
 from wdmoe_env.checks import check_fields
 from wdmoe_env.files.safe import StorageError
 from wdmoe_env.scenario import Scenario
+from wdmoe_env.settings.contents import FILES, relocated
 
 MAX_STEPS, MAX_CELLS = 10**15, 2**20
 Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
@@ -70,13 +71,21 @@ class Plan:
 def plan_from(config: Mapping[str, Any], origin: Path) -> Plan:
     """Return the plan that `config` was written for.
 
+    Files that it names are found where they were moved with `origin`.
+
     Raises:
         StorageError: something is missing or broken; names `origin`.
     """
     if lacking := [field.name for field in fields(Plan) if field.name not in config]:
         raise StorageError(f"{origin} lacks {lacking[0]!r}")
     values = {field.name: config[field.name] for field in fields(Plan)}
-    values["scenario"] = saved_scenario(values["scenario"], str(origin))
+    scenario = values["scenario"]
+    try:
+        if isinstance(scenario, dict):
+            scenario = relocated(scenario, config.get(FILES), origin.parent)
+    except ValueError as error:
+        raise StorageError(f"{origin}: {error}") from error
+    values["scenario"] = saved_scenario(scenario, str(origin))
     try:
         if not isinstance(given := values["hyperparameters"], dict):
             raise ValueError(f"hyperparameters is {given!r:.60}, expected a mapping")

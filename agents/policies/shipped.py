@@ -62,7 +62,7 @@ class PretrainedPolicy:
     def _find(self, scenario: Scenario) -> TrainedPolicy:
         policies = self._load()
         for policy in policies.values():
-            if scenario_difference(policy.scenario, scenario) is None:
+            if scenario_difference(policy.scenario, scenario, policy.contents) is None:
                 return policy
         if self._transfer and FALLBACK in policies:
             return policies[FALLBACK]

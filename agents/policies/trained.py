@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from wdmoe_env.files.tensors import load_folder, save_folder
 from wdmoe_env.files.tree import check_same_tree
 from wdmoe_env.interface import Decision, Observation
 from wdmoe_env.scenario import Scenario, load_scenario
+from wdmoe_env.settings.contents import FILES, digests, kept_files
 
 BEST, STEM = "best", "policy"
 MAX_BYTES = 512 * 2**20
@@ -40,14 +41,23 @@ class TrainedPolicy:
             another cell.
         scenario: what it was trained in.
         transfer: whether it may run in other scenarios than its own.
+        contents: digests, by path, of what the files that `scenario` names held; None: what they hold now.
 
     Attributes:
         network: what decides, in torch; its `mean_action` takes tables of any number of devices or experts.
         scenario: what it was trained in. The files that it names were not read if the policy was loaded.
+        contents: as given.
     """
 
-    def __init__(self, name: str, network: BasePolicy, scenario: Scenario, transfer: bool = False) -> None:
-        self.name, self.scenario = name, scenario
+    def __init__(
+        self,
+        name: str,
+        network: BasePolicy,
+        scenario: Scenario,
+        transfer: bool = False,
+        contents: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name, self.scenario, self.contents = name, scenario, contents
         self.network, self._transfer = network, transfer
         self._actor: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
         self._ready: tuple[Scenario, ActionCodec, ObservationCodec] | None = None
@@ -58,7 +68,7 @@ class TrainedPolicy:
         Raises:
             ValueError: the scenario is not the one it was trained in, and `transfer` is not set.
         """
-        if not self._transfer and (difference := scenario_difference(self.scenario, scenario)):
+        if not self._transfer and (difference := scenario_difference(self.scenario, scenario, self.contents)):
             raise ValueError(
                 f"policy {self.name!r} was trained in scenario {self.scenario.name!r}, not in this one: {difference}; "
                 "with transfer it runs all the same"
@@ -93,13 +103,16 @@ class TrainedPolicy:
 
 def save_policy(folder: Path, algorithm: Algorithm, network: BasePolicy, width: int, scenario: Scenario) -> None:
     """Save what `load` needs; the folder is replaced as a whole."""
-    data = {
+    saved = scenario.model_dump(mode="json")
+    data: dict[str, Any] = {
         "algorithm": algorithm,
         "width": width,
-        "scenario": scenario.model_dump(mode="json"),
+        "scenario": saved,
         "encodings": encodings(scenario),
         "versions": versions(),
     }
+    if kept := kept_files(saved, folder):
+        data[FILES] = kept
     save_folder(folder, STEM, _weights(algorithm, network), data)
 
 
@@ -136,7 +149,14 @@ def load_policy(folder: Path, name: str, transfer: bool = False) -> TrainedPolic
         network.load_state_dict(tensors, strict=False)
     except (ValueError, RuntimeError) as error:
         raise StorageError(f"{folder} does not fit this version of the project: {error}") from error
-    return TrainedPolicy(name, network, scenario, transfer)
+    _check_finite(tensors, folder)
+    return TrainedPolicy(name, network, scenario, transfer, digests(data.get(FILES)))
+
+
+def _check_finite(tensors: dict[str, torch.Tensor], folder: Path) -> None:
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise StorageError(f"{folder}: weights {name} are not all finite numbers")
 
 
 def _width(data: dict[str, Any], tensors: dict[str, torch.Tensor], file: Path) -> int:

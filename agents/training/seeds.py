@@ -23,6 +23,7 @@ from agents.training.side_by_side import SideBySide, processes
 from agents.training.trainer import Trainer
 from wdmoe_env.files.safe import StorageError
 from wdmoe_env.scenario import Scenario
+from wdmoe_env.settings.contents import FILES
 
 MOST = 1000
 
@@ -87,6 +88,8 @@ def resume(path: Path, console: Console, scenario: Scenario | None = None, jobs:
     if not (isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds)):
         raise StorageError(f"{origin} is broken: seeds is {seeds!r:.60}, expected a list of numbers")
     check_scenario(plan, path, scenario)
+    # A seed that was not made yet is given the files where they are now.
+    config = {**config, "scenario": plan.scenario.model_dump(mode="json")}
     with RunDir(path).claimed(SEEDS):
         return _train(path, config, plan, console, at_once)
 
@@ -114,5 +117,5 @@ def _made(path: Path, seed: int, config: Mapping[str, Any]) -> RunDir:
     """The run of a seed, which stands before its first step where there was none."""
     run = RunDir(path / f"seed-{seed}")
     if not (run.path / CONFIG).exists():
-        run.create({**{name: value for name, value in config.items() if name != "seeds"}, "seed": seed})
+        run.create({**{name: value for name, value in config.items() if name not in ("seeds", FILES)}, "seed": seed})
     return run

@@ -27,6 +27,7 @@ from wdmoe_env.console.stop import Stop
 from wdmoe_env.files.provenance import git_revision, versions
 from wdmoe_env.files.safe import StorageError
 from wdmoe_env.files.tree import check_same_tree, flatten, unflatten
+from wdmoe_env.settings.contents import FILES, digests, kept_files
 from wdmoe_env.simulator.simulator import Simulator
 
 MAX_REWARD = 1e12
@@ -170,6 +171,7 @@ class Trainer:
             "wandb_id": self._wandb_id,
             "scenario": self.plan.scenario.model_dump(mode="json"),
             "encodings": encodings(self.plan.scenario),
+            FILES: kept_files(self.plan.scenario.model_dump(mode="json"), self.run.path),
         }
         self.run.save_checkpoint(self.steps, tensors, data)
 
@@ -185,7 +187,7 @@ class Trainer:
             return
         folder, tensors, data = checkpoint
         saved = saved_scenario(data.get("scenario"), str(folder), read_files=False)
-        if difference := scenario_difference(saved, self.plan.scenario):
+        if difference := scenario_difference(saved, self.plan.scenario, digests(data.get(FILES))):
             raise StorageError(f"checkpoint {folder} is of another scenario: {difference}")
         if difference := first_difference(data.get("encodings"), encodings(saved), "encodings"):
             raise StorageError(f"checkpoint {folder} does not fit this version of the project: {difference}")

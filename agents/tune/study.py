@@ -38,6 +38,7 @@ from wdmoe_env.console.stop import Stop
 from wdmoe_env.files.lock import locked
 from wdmoe_env.files.safe import StorageError
 from wdmoe_env.plugins import load_plugins
+from wdmoe_env.settings.contents import FILES, kept_files
 
 NAME, TASK = "tune", "plan"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -52,7 +53,10 @@ def open_study(file: Path, plan: Plan) -> optuna.Study:
     """
     study = _load(file)
     if TASK not in study.user_attrs:
-        study.set_user_attr(TASK, json.loads(json.dumps(plan.as_json())))
+        task = plan.as_json()
+        if kept := kept_files(task["scenario"], file.parent):
+            task[FILES] = kept
+        study.set_user_attr(TASK, json.loads(json.dumps(task)))
         study.enqueue_trial(first_try(search_space(plan.algorithm, plan.hyperparameters), plan.hyperparameters))
     elif difference := _difference(plan_from(study.user_attrs[TASK], file), plan):
         raise ValueError(f"study {file} is of another plan: {difference}; choose another file")

@@ -147,3 +147,35 @@ def test_logs_that_there_are_not_are_refused() -> None:
             simulator.restore(replace(state, cell=replace(state.cell, trace=trace)))
     with pytest.raises(ValueError, match=r"state\.cell\.trace is None, expected TraceState"):
         simulator.restore(replace(state, cell=replace(state.cell, trace=None)))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"radio": {"bs_power_w": 11.0}},
+        {"model": {"top_k": 1}},
+        {"devices": [{"name": "other", "count": 3, "compute": {"kind": "linear", "flops_per_s": 2e12}}]},
+        {"gating": {"family": "mixtral"}},
+        {"traffic": {"layer_gap_s": 1.0}},
+    ],
+)
+def test_a_state_of_other_cells_of_the_same_size_is_refused(changed: dict[str, Any]) -> None:
+    one, other = walked(toy()), walked(toy(**changed))
+    with pytest.raises(ValueError, match=r"state\.cells is \w{12}, expected \w{12}: it is of other cells"):
+        other.restore(one.state())
+
+
+def test_a_state_goes_on_where_only_names_and_the_reward_differ() -> None:
+    one = walked(toy())
+    walked(toy(name="renamed", description="x", reward={"metric": "wlr_token"})).restore(one.state())
+    with pytest.raises(ValueError, match="it is of other cells"):
+        Simulator(one.scenario, 3, "test").restore(one.state())
+
+
+def test_a_state_that_holds_no_numbers_is_refused() -> None:
+    simulator = walked(toy())
+    state = simulator.state()
+    gain = state.cell.gain.copy()
+    gain[0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="state holds what is no finite number"):
+        simulator.restore(replace(state, cell=replace(state.cell, gain=gain)))

@@ -51,7 +51,7 @@ def anchor(data: dict[str, Any], folder: Path) -> dict[str, Any]:
             return path
         return str((folder / path).absolute())
 
-    return _with_paths(data, beside)
+    return with_paths(data, beside)
 
 
 def located(data: dict[str, Any]) -> dict[str, Any]:
@@ -67,10 +67,10 @@ def located(data: dict[str, Any]) -> dict[str, Any]:
         except ValueError:
             return path
 
-    return _with_paths(data, found)
+    return with_paths(data, found)
 
 
-def _with_paths(data: dict[str, Any], change: Callable[[str, str], str]) -> dict[str, Any]:
+def with_paths(data: dict[str, Any], change: Callable[[str, str], Any]) -> dict[str, Any]:
     """Data with what `change` makes of every key that names files and its path."""
 
     def walk(value: Any, key: str = "") -> Any:

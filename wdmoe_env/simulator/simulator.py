@@ -53,7 +53,7 @@ class Simulator:
             raise ValueError(f"num_envs is {num_envs}, expected at least 1")
         self.scenario, self.num_envs, self.split = scenario, num_envs, split
         self._bank = gate_bank(scenario.gating, scenario.model, scenario.traffic.tokens, split)
-        self._dynamics = Dynamics(scenario, num_envs, self._bank.passes)
+        self._dynamics = Dynamics(scenario, num_envs, self._bank.passes, split)
         self._radio, self._compute = scenario.radio_link, scenario.compute_model
         self._uniform = allocation.uniform(scenario, num_envs)
         self._state: SimulatorState | None = None

@@ -93,6 +93,7 @@ class SimulatorState:
         last_device_time: (N, U) seconds each device took in the step before; 0 at the start.
         step: steps since the episodes began.
         rng: all randomness. A state that `Simulator.state` returned has a Generator of its own.
+        cells: digest of what the cells are: a state goes on in the same ones alone.
     """
 
     cell: CellState
@@ -101,6 +102,7 @@ class SimulatorState:
     last_device_time: FloatArray
     step: int
     rng: np.random.Generator
+    cells: str
 
 
 def arrays_of(value: Any) -> Iterator[NDArray[Any]]:

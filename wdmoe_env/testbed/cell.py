@@ -97,7 +97,7 @@ class LiveCell(Simulator):
 
     def follow(self, other: LiveCell) -> None:
         """Go on where the cell of passes of another size is: same channels, clock and knowledge."""
-        self.restore(other.state())
+        self.restore(replace(other.state(), cells=self._dynamics.digest))
         self.estimates, self._last_device_time, self._clock = other.estimates, other._last_device_time, other._clock
 
     def show_gates(self, gate_weights: GateArray) -> Observation:

@@ -184,7 +184,7 @@ def test_table_of_devices_is_gone(make_run: MakeRun, tmp_path: Path, capsys: Any
     Path(table).unlink()
     assert command.main(command.Options(run)) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"error: {run / 'best/policy.json'} does not fit")
+    assert said.startswith(f"error: {run / 'best/policy.json'}: no file ")
     assert str(table) in said
     assert said.count("\n") == 1
 
