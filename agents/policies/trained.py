@@ -149,14 +149,7 @@ def load_policy(folder: Path, name: str, transfer: bool = False) -> TrainedPolic
         network.load_state_dict(tensors, strict=False)
     except (ValueError, RuntimeError) as error:
         raise StorageError(f"{folder} does not fit this version of the project: {error}") from error
-    _check_finite(tensors, folder)
     return TrainedPolicy(name, network, scenario, transfer, digests(data.get(FILES)))
-
-
-def _check_finite(tensors: dict[str, torch.Tensor], folder: Path) -> None:
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise StorageError(f"{folder}: weights {name} are not all finite numbers")
 
 
 def _width(data: dict[str, Any], tensors: dict[str, torch.Tensor], file: Path) -> int:

@@ -324,3 +324,16 @@ def test_a_trace_is_read_without_torch(tmp_path: Path) -> None:
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, scenario], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("left", [0, 100, -4])
+def test_a_file_that_is_cut_short_while_it_is_open_is_an_error(tmp_path: Path, left: int) -> None:
+    """Where values were mapped into memory it was the end of the process."""
+    file = Path(record(tmp_path / "a.safetensors"))
+    trace = open_trace(str(file))
+    os.truncate(file, left if left >= 0 else file.stat().st_size + left)
+    with pytest.raises(ValueError, match=r"a\.safetensors was cut short since it was opened: put it back"):
+        trace.read(100, 120)
+    file.unlink()
+    with pytest.raises(ValueError, match=r"a\.safetensors cannot be read: No such file"):
+        trace.read(0, 2)

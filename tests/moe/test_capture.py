@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 from support.miniature import miniature, save_bytes
 from support.toy import random_decision, toy
 
@@ -148,6 +149,14 @@ def cut_short(folder: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-100])
 
 
+def without_one_matrix(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    tensors = load_file(weights)
+    gone = next(name for name in tensors if "layers.1." in name and "experts.3.w2" in name)
+    del tensors[gone]
+    save_file(tensors, weights, metadata={"format": "pt"})
+
+
 def change(folder: Path, **values: Any) -> None:
     config = folder / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), **values}))
@@ -165,7 +174,14 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "no safetensors": (without_weights, "holds no weights as .safetensors; other formats are not read"),
     "cut short": (cut_short, "cannot be loaded as a language model: SafetensorError"),
     "more layers": (lambda f: change(f, num_hidden_layers=4), "lacks 9 tensors of its model, such as model.layers.3."),
-    "another shape": (lambda f: change(f, vocab_size=260), "cannot be loaded as a language model: RuntimeError"),
+    "another shape": (
+        lambda f: change(f, vocab_size=260),
+        r"has another shape of 2 tensors of its model, such as lm_head.weight: \(259, 16\), expected \(260, 16\)",
+    ),
+    "one matrix of one expert": (
+        without_one_matrix,
+        r"lacks 1 tensors of its model, such as model\.layers\.1\..*experts\.3\.w2\.weight",
+    ),
     "other code": (
         lambda f: change(f, model_type="mine", auto_map={"AutoConfig": "mine.Mine", "AutoModelForCausalLM": "mine.M"}),
         "cannot be loaded as a language model: ValueError: .* contains custom code",

@@ -196,3 +196,33 @@ def test_an_episode_is_read_from_its_beginning() -> None:
     act(simulator.observation)
     with pytest.raises(RuntimeError, match="step 2 follows step 1 in the model's layer 0"):
         ModelInTheLoop(miniature("mixtral")).read(streams(cell()), simulator, act)
+
+
+def jamba(layers: int) -> Any:
+    torch.manual_seed(0)
+    config = transformers.JambaConfig(
+        vocab_size=64, hidden_size=16, num_hidden_layers=layers, num_attention_heads=2, num_key_value_heads=2,
+        intermediate_size=12, max_position_embeddings=64, initializer_range=0.3, num_experts=4,
+        num_experts_per_tok=2, mamba_d_state=8, mamba_d_conv=2, mamba_dt_rank=4, use_mamba_kernels=False,
+    )  # fmt: skip
+    return transformers.AutoModelForCausalLM.from_config(config)
+
+
+def test_a_family_that_loses_something_between_passes_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"the jamba model reads otherwise in passes than at once .logits differ by"):
+        ModelInTheLoop(jamba(8))
+    # Without a layer of attention the library itself does not go on from the cache.
+    with pytest.raises(ValueError, match="the jamba model cannot be read in passes"):
+        ModelInTheLoop(jamba(4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_that_keep_all_are_taken_in_every_precision(family: str, dtype: Any) -> None:
+    for seed in range(3):
+        torch.manual_seed(seed)
+        ModelInTheLoop(miniature(family, initializer_range=0.1 * (seed + 1)).to(dtype))
+
+
+def test_a_model_of_two_places_is_tried_with_two_tokens() -> None:
+    ModelInTheLoop(miniature("mixtral", max_position_embeddings=2))

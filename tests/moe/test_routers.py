@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from wdmoe_env.moe.routers import Routers  # noqa: E402
+from wdmoe_env.moe.rules import Rule  # noqa: E402
 
 IMPLEMENTATIONS = ("eager", "batched_mm", "grouped_mm")
 families = pytest.mark.parametrize("family", sorted(OPTIONS))
@@ -196,6 +197,50 @@ def grouped() -> Any:
     return miniature("deepseek-v2", topk_method="group_limited_greedy", n_group=2, topk_group=1)
 
 
+def small(config: str, **options: Any) -> Any:
+    import transformers
+
+    common = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    common |= {"num_key_value_heads": 2, "intermediate_size": 12, "max_position_embeddings": 64}
+    torch.manual_seed(3)
+    built = getattr(transformers, config)(**{**common, **options})
+    return transformers.AutoModelForCausalLM.from_config(built).eval()
+
+
+def hunyuan() -> Any:
+    return small("HunYuanMoEV1Config", head_dim=8, num_experts=6, moe_topk=3)
+
+
+def jetmoe() -> Any:
+    return small("JetMoeConfig", num_local_experts=4, num_experts_per_tok=2, kv_channels=8)
+
+
+def dbrx() -> Any:
+    import transformers
+
+    config = transformers.DbrxConfig(
+        d_model=16, n_heads=2, n_layers=2, max_seq_len=64, vocab_size=64, attn_config={"kv_n_heads": 2, "rope_theta": 1e4},
+        ffn_config={"ffn_hidden_size": 12, "moe_num_experts": 4, "moe_top_k": 2, "hidden_size": 16},
+    )  # fmt: skip
+    return transformers.AutoModelForCausalLM.from_config(config)
+
+
+def test_a_router_is_known_by_what_it_returns_and_not_by_its_name() -> None:
+    model = hunyuan()
+    routers = Routers(model)
+    assert (routers.layers, routers.experts, routers.top_k) == (2, 6, 3)
+    assert routers.rule == Rule(True, 1.0)
+    ids = tokens()
+    with torch.no_grad():
+        own = model(ids).logits
+        with routers.intercept(lambda layer, weights: best(weights, 3)):
+            by_hand = model(ids).logits
+        with routers.intercept(lambda layer, weights: best(weights, 1)):
+            one = model(ids).logits
+    torch.testing.assert_close(by_hand, own, rtol=0, atol=1e-5)
+    assert not torch.allclose(one, own, atol=1e-3)
+
+
 def uneven() -> Any:
     model, other = miniature("mixtral"), miniature("mixtral", num_local_experts=5)
     model.model.layers[1] = other.model.layers[1]
@@ -217,6 +262,8 @@ def unlike() -> Any:
             grouped,
             "cannot be used: it limits experts to groups .topk_method is 'group_limited_greedy'., expected greedy",
         ),
+        (jetmoe, r"the jetmoe model's router model\.layers\.0\S+ cannot be used: it returns a tuple, expected"),
+        (dbrx, r"the dbrx model has routers of a kind that is not known: transformer\S+, a DbrxRouter, has no num_exp"),
         (uneven, "the mixtral model's layers differ: num_experts is 6 in model.layers.0.mlp.gate, 5 in .*layers.1"),
         (unlike, "layers differ: top_k is 3 in model.layers.0.mlp.gate, 2 in model.layers.2"),
     ],

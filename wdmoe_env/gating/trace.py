@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wdmoe_env.gating.trace_file import read_trace
+from wdmoe_env.gating.trace_file import Values, read_trace
 from wdmoe_env.settings import paths
 from wdmoe_env.settings.paths import SUFFIX
 
@@ -42,10 +42,14 @@ class GateTrace:
     top_k: int
     metadata: dict[str, str]
     document: NDArray[np.int32] = field(repr=False)
-    _values: Any = field(repr=False)
+    _values: Values = field(repr=False)
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Router softmax of some tokens, (stop - start, layers, experts); each row sums to 1."""
+        """Router softmax of some tokens, (stop - start, layers, experts); each row sums to 1.
+
+        Raises:
+            ValueError: the file is gone, or was cut short since it was opened.
+        """
         weights = np.asarray(self._values[start:stop], dtype=np.float32)
         return weights / weights.sum(axis=-1, keepdims=True)
 

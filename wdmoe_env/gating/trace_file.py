@@ -7,6 +7,7 @@ Tensors: `gate_weights` (tokens, layers, experts) float16 or float32, the router
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,17 +31,53 @@ _CHUNK_VALUES = 2**22
 
 
 @dataclass(frozen=True)
+class Values:
+    """An array in a file, of which slices are read when they are asked for: nothing is mapped, so that a file that is
+    cut short meanwhile is an error and not the end of the process.
+
+    Attributes:
+        path: the file.
+        shape: of the array, C-contiguous.
+        dtype: of its values.
+        offset: its first byte in the file.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    offset: int
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        """Some rows of the first axis.
+
+        Raises:
+            ValueError: the file is gone, or ends before them.
+        """
+        start, stop, _ = rows.indices(self.shape[0])
+        row = int(np.prod(self.shape[1:], dtype=np.int64))
+        count = max(stop - start, 0) * row
+        try:
+            with self.path.open("rb") as file:
+                found = np.fromfile(file, self.dtype, count, offset=self.offset + start * row * self.dtype.itemsize)
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be read: {error.strerror or error}") from error
+        if found.size != count:
+            raise ValueError(f"{self.path} was cut short since it was opened: put it back")
+        return found.reshape(-1, *self.shape[1:])
+
+
+@dataclass(frozen=True)
 class Content:
     """What a checked file holds.
 
     Attributes:
-        values: the gate weights; a slice of tokens reads them from the file.
+        values: the gate weights, in the file.
         shape: tokens, layers, experts.
         document: (tokens,) int32.
         metadata: what the header tells.
     """
 
-    values: Any
+    values: Values
     shape: tuple[int, int, int]
     document: NDArray[np.int32]
     metadata: dict[str, str]
@@ -86,41 +123,45 @@ def write_trace(
 
 def _checked(path: Path) -> Content:
     try:
-        _check_header(path)
+        header = _header(path)
+        # It checks the header as a whole, and that the tensors fill the file.
         with safe_open(path, framework="np") as file:
-            return _content(file)
+            metadata = dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise ValueError(f"it is broken, or no safetensors file ({error})") from error
+    return _content(path, header, metadata)
 
 
-def _check_header(path: Path) -> None:
+def _header(path: Path) -> bytes:
+    """The length and the JSON text that a file begins with."""
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise ValueError(f"it has {size:,} bytes, expected at most {MAX_BYTES:,}")
     with path.open("rb") as file:
-        header = int.from_bytes(file.read(8), "little")
-    if header > MAX_HEADER_BYTES:
-        raise ValueError(f"its header is said to have {header:,} bytes, expected at most {MAX_HEADER_BYTES:,}")
+        start = file.read(8)
+        if (length := int.from_bytes(start, "little")) > MAX_HEADER_BYTES:
+            raise ValueError(f"its header is said to have {length:,} bytes, expected at most {MAX_HEADER_BYTES:,}")
+        return start + file.read(length)
 
 
-def _content(file: Any) -> Content:
-    metadata = dict(file.metadata() or {})
+def _content(path: Path, header: bytes, metadata: dict[str, str]) -> Content:
     for key, expected in (("format", FORMAT), ("version", VERSION)):
         if metadata.get(key) != expected:
             raise ValueError(f"{key} in its header is {metadata.get(key)!r:.60}, expected {expected!r}")
-    if (names := sorted(file.keys())) != ["document", "gate_weights"]:
+    tensors = {name: entry for name, entry in json.loads(header[8:]).items() if name != "__metadata__"}
+    if (names := sorted(tensors)) != ["document", "gate_weights"]:
         raise ValueError(f"it holds {', '.join(names) or 'nothing':.200}, expected document and gate_weights")
-    values, document = file.get_slice("gate_weights"), file.get_slice("document")
-    shape, kind = tuple(values.get_shape()), values.get_dtype()
+    (kind, shape), (document, length) = ((tensors[n]["dtype"], tuple(tensors[n]["shape"])) for n in reversed(names))
     if kind not in TOLERANCE or len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"gate_weights is {kind} {shape}, expected F16 or F32 (tokens, layers, experts)")
-    if document.get_dtype() != "I32" or tuple(document.get_shape()) != shape[:1]:
-        form = f"{document.get_dtype()} {tuple(document.get_shape())}"
-        raise ValueError(f"document is {form}, expected I32 {shape[:1]}")
+    if document != "I32" or length != shape[:1]:
+        raise ValueError(f"document is {document} {length}, expected I32 {shape[:1]}")
     _check_sizes(metadata, shape)
-    index = np.array(document[:], dtype=np.int32)
+    starts = {name: len(header) + int(entry["data_offsets"][0]) for name, entry in tensors.items()}
+    index = Values(path, length, np.dtype("<i4"), starts["document"])[:].astype(np.int32)
     if index.min() < 0 or (np.diff(index) < 0).any():
         raise ValueError("document falls or is negative, expected indices that never fall")
+    values = Values(path, shape, np.dtype("<f2" if kind == "F16" else "<f4"), starts["gate_weights"])
     _check_values(values, shape, TOLERANCE[kind] + (_LEAST_F16 * shape[2] if kind == "F16" else 0.0))
     return Content(values, shape, index, metadata)
 
@@ -134,7 +175,7 @@ def _check_sizes(metadata: Mapping[str, str], shape: tuple[int, ...]) -> None:
         raise ValueError(f"top_k in its header is {top_k!r:.60}, expected 1 to {shape[2]} experts")
 
 
-def _check_values(values: Any, shape: tuple[int, int, int], tolerance: float) -> None:
+def _check_values(values: Values, shape: tuple[int, int, int], tolerance: float) -> None:
     tokens, layers, experts = shape
     for start in range(0, tokens, step := max(1, _CHUNK_VALUES // (layers * experts))):
         chunk = np.asarray(values[start : min(start + step, tokens)], dtype=np.float32)

@@ -18,6 +18,8 @@ from wdmoe_env.moe.routers import Routers
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.simulator.simulator import Simulator
 
+TRIED_TOKENS = 12
+"""Made-up tokens that a model is tried with."""
 Act = Callable[[Observation], BoolArray]
 """Decides a layer, steps the simulator, and returns the (N, J, E) selection that it decided on."""
 
@@ -31,12 +33,16 @@ class ModelInTheLoop:
 
     Args:
         model: a transformers causal language model with routers that `Routers` knows; put into evaluation mode.
+
+    Raises:
+        ValueError: its routers are of another kind, or it reads otherwise in passes than at once.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.model, self.routers = model.eval(), Routers(model)
         self._config: Any = model.config
         self._cache = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+        self._check_passes()
 
     @property
     def longest(self) -> int | None:
@@ -53,6 +59,27 @@ class ModelInTheLoop:
     def new_cache(self) -> DynamicCache:
         """Keys and values of nothing, for `forward`."""
         return DynamicCache(config=self._config)
+
+    def _check_passes(self) -> None:
+        """Compare made-up tokens read in passes with the same read at once: not every family goes on from its cache."""
+        tokens = min(TRIED_TOKENS, self.longest or TRIED_TOKENS)
+        vocabulary = int(getattr(self._config, "vocab_size", 2))
+        ids = torch.from_numpy(np.random.default_rng(0).integers(vocabulary, size=(1, tokens)))
+        try:
+            with torch.inference_mode():
+                whole = self.forward(ids, self.new_cache())
+                cache, parts = self.new_cache(), ids.tensor_split((tokens // 3, 2 * tokens // 3), dim=1)
+                in_passes = torch.cat([self.forward(part, cache) for part in parts if part.shape[1]], dim=1)
+        except Exception as error:  # whatever a family's own code makes of a cache that is none of its kind
+            raise ValueError(f"the {self.routers.family} model cannot be read in passes: {error}") from error
+        off = (in_passes - whole).abs().amax(dim=-1)[0].float()
+        # Rounding may turn a router's choice in single tokens, what is lost between passes all that follow.
+        tolerance = 64.0 * torch.finfo(whole.dtype).eps * float(whole.abs().max())
+        if float(off[tokens // 3 :].median()) > max(tolerance, 1e-4):
+            raise ValueError(
+                f"the {self.routers.family} model reads otherwise in passes than at once (logits differ by "
+                f"{float(off.max()):.2g}): something is lost between passes, so that its loss would be wrong"
+            )
 
     def check_fits(self, scenario: Scenario) -> None:
         """Raise a ValueError that names what of the scenario's model is not as in this one.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import transformers
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from wdmoe_env.files.safe import StorageError, read_json
@@ -15,6 +17,7 @@ from wdmoe_env.files.safe import StorageError, read_json
 Precision = Literal["float32", "stored"]
 LOCAL: Any = {"local_files_only": True, "trust_remote_code": False}
 _BLOCK = 2**22
+_EXPERT = re.compile(r"(.*\.experts\.)(\d+)(\..*)")
 
 
 def load_model(folder: Path, precision: Precision, device: str) -> Any:
@@ -34,18 +37,44 @@ def load_model(folder: Path, precision: Precision, device: str) -> Any:
     if not any(folder.glob("*.safetensors")):
         raise ValueError(f"{folder} holds no weights as .safetensors; other formats are not read")
     dtype: Any = torch.float32 if precision == "float32" else "auto"
-    options: Any = {"use_safetensors": True, "dtype": dtype, "output_loading_info": True, **LOCAL}
+    # Or the library raises, and refers to a report that it logs.
+    told = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    options: Any = {"use_safetensors": True, "dtype": dtype, **told, **LOCAL}
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **options)
         model, report = loaded[0].to(device).eval(), loaded[1]
     except Exception as error:  # whatever a broken or foreign folder makes the library raise
         raise ValueError(f"{folder} cannot be loaded as a language model: {_said(error)}") from error
-    for kind in ("missing_keys", "mismatched_keys"):
-        # The library fills these with random numbers.
-        if keys := sorted(map(str, report.get(kind) or ())):
-            what = "lacks" if kind == "missing_keys" else "has another shape of"
-            raise ValueError(f"{folder} {what} {len(keys)} tensors of its model, such as {keys[0]:.120}")
+    # The library fills with random numbers what is missing or of another shape.
+    lacking = sorted(map(str, report.get("missing_keys") or ()))
+    if mismatched := sorted(report.get("mismatched_keys") or ()):
+        # Experts are stacked when they are loaded: where one is missing, the stack is too small.
+        lacking += missing_experts(folder)
+        if not lacking:
+            name, found, expected = mismatched[0]
+            raise ValueError(
+                f"{folder} has another shape of {len(mismatched)} tensors of its model, such as {name}: "
+                f"{tuple(found)}, expected {tuple(expected)}"
+            )
+    if lacking:
+        raise ValueError(f"{folder} lacks {len(lacking)} tensors of its model, such as {lacking[0]:.160}")
     return model
+
+
+def missing_experts(folder: Path) -> list[str]:
+    """Names of tensors of single experts that a model's files lack, in the place of which there are those of others."""
+    there: dict[tuple[str, str], set[int]] = {}
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            for found in filter(None, map(_EXPERT.fullmatch, file.keys())):
+                there.setdefault((found[1], found[3]), set()).add(int(found[2]))
+    count = max((max(indices) for indices in there.values()), default=-1) + 1
+    return sorted(
+        f"{before}{index}{after}"
+        for (before, after), indices in there.items()
+        for index in range(count)
+        if index not in indices
+    )
 
 
 def load_tokenizer(folder: Path) -> Any:

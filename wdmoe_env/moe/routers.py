@@ -36,9 +36,9 @@ class Routers:
             ValueError: it has no MoE layers, they differ, or its routing is none that can be replaced; says which.
         """
         self.family = str(getattr(getattr(model, "config", None), "model_type", type(model).__name__))
-        found = {name: module for name, module in model.named_modules() if _is_router(module)}
+        found = _routers_of(model)
         if not found:
-            raise ValueError(f"the {self.family} model has no mixture-of-experts layers with a router of their own")
+            raise ValueError(f"the {self.family} model {_why_none(model)}")
         self._modules = list(found.values())
         self.layers = len(found)
         self.experts = int(self._same(found, "num_experts"))
@@ -125,7 +125,38 @@ class Routers:
             )
 
 
-def _is_router(module: nn.Module) -> bool:
-    """Whether a module names itself a router and says how many experts it has and chooses."""
-    counts = (getattr(module, name, None) for name in ("num_experts", "top_k"))
-    return "router" in type(module).__name__.lower() and all(isinstance(count, int) for count in counts)
+def _routers_of(model: nn.Module) -> dict[str, nn.Module]:
+    """The innermost modules that say how many experts they have and choose: those named for it, and those that fit."""
+    counting = {name: module for name, module in model.named_modules() if _counts(module)}
+    return {
+        name: module
+        for name, module in counting.items()
+        if not any(other.startswith(f"{name}.") for other in counting) and (_is_named(module) or _fits(module))
+    }
+
+
+def _counts(module: nn.Module) -> bool:
+    return all(isinstance(getattr(module, name, None), int) for name in ("num_experts", "top_k"))
+
+
+def _is_named(module: nn.Module) -> bool:
+    return any(word in type(module).__name__.lower() for word in ("router", "gate", "gating"))
+
+
+def _fits(module: nn.Module) -> bool:
+    try:
+        rule_of(module)
+    except (ValueError, StopIteration):
+        return False
+    return True
+
+
+def _why_none(model: nn.Module) -> str:
+    """What to say of a model without a router that could be tried."""
+    named = ((name, module) for name, module in model.named_modules() if "router" in type(module).__name__.lower())
+    if (first := next(named, None)) is None:
+        return "has no mixture-of-experts layers with a router of their own"
+    return (
+        f"has routers of a kind that is not known: {first[0]}, a {type(first[1]).__name__}, has no num_experts and "
+        "top_k, expected a module that returns logits, scores and indices"
+    )
