@@ -42,7 +42,8 @@ def find_reader(model: str, texts: list[str], live: Live | None = None) -> Reade
         raise EvaluationError(f"--model needs {error.name}: pip install -e '.[train,llm]'") from error
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        loop = ModelInTheLoop(load_model(folder, "stored", device) if live is None else _split(folder, device))
+        network = load_model(folder, "stored", device) if live is None else _split(folder, device)
+        loop = ModelInTheLoop(network, tried=live is None)
         tokenizer = load_tokenizer(folder)
     except ValueError as error:
         raise EvaluationError(f"--model: {error}") from error

@@ -219,7 +219,7 @@ def dbrx() -> Any:
     import transformers
 
     config = transformers.DbrxConfig(
-        d_model=16, n_heads=2, n_layers=2, max_seq_len=64, vocab_size=64, attn_config={"kv_n_heads": 2, "rope_theta": 1e4},
+        d_model=16, n_heads=2, n_layers=2, vocab_size=64, attn_config={"kv_n_heads": 2, "rope_theta": 1e4},
         ffn_config={"ffn_hidden_size": 12, "moe_num_experts": 4, "moe_top_k": 2, "hidden_size": 16},
     )  # fmt: skip
     return transformers.AutoModelForCausalLM.from_config(config)

@@ -81,7 +81,7 @@ def test_losses_are_those_of_the_model_in_the_loop(name: str, folder: Path) -> N
     ids = np.random.default_rng(0).integers(3, 250, (1, 24))
     policy, decisions = baselines.make(name), list[Decision]()
     policy.reset(scenario, 1)
-    loop = ModelInTheLoop(load_split(folder))
+    loop = ModelInTheLoop(load_split(folder), tried=False)
     with connected(folder, scenario) as station:
         cell = LiveCell(scenario, station, loop.routers.rule, links="paced")
         cell.reset(0)

@@ -33,16 +33,18 @@ class ModelInTheLoop:
 
     Args:
         model: a transformers causal language model with routers that `Routers` knows; put into evaluation mode.
+        tried: whether it is tried with made-up tokens first, which a model whose experts are elsewhere cannot be.
 
     Raises:
         ValueError: its routers are of another kind, or it reads otherwise in passes than at once.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, tried: bool = True) -> None:
         self.model, self.routers = model.eval(), Routers(model)
         self._config: Any = model.config
         self._cache = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
-        self._check_passes()
+        if tried:
+            self._check_passes()
 
     @property
     def longest(self) -> int | None:

@@ -52,7 +52,7 @@ class Decoder:
     def __init__(
         self, model: nn.Module, scenario: Scenario, station: Station, policy: Policy, links: Links, slow_down: float
     ) -> None:
-        self.loop, self.policy = ModelInTheLoop(model), policy
+        self.loop, self.policy = ModelInTheLoop(model, tried=False), policy
         self._scenario, self._station, self._links, self._slow_down = scenario, station, links, slow_down
         self._cells: dict[int, LiveCell] = {}
         self._cell: LiveCell | None = None
