@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _add_tables(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     checker = subparsers.add_parser("check", help="check a table of measurements; report what is suspect")
     checker.add_argument("file", type=Path)
-    checker.add_argument("--drop", default="", help="kinds to drop, of warm-up,duplicates,outliers; needs --out")
+    checker.add_argument("--drop", default="", help="kinds to drop, of warm-up,duplicates,outliers,clock; needs --out")
     checker.add_argument("--out", type=Path, help="where to write the table without the dropped rows")
     fit = subparsers.add_parser("fit", help="fit a roofline to each board and power mode, with held-out error")
     fit.add_argument("file", type=Path, nargs="?", help="table, or folder of original files (default: shipped table)")

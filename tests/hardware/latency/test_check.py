@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from support.measured import expert
 
 from wdmoe_env.hardware.latency.check import Finding, check, drop
+from wdmoe_env.hardware.latency.order import in_order
+from wdmoe_env.hardware.latency.replay import latency_sequence
 from wdmoe_env.hardware.latency.table import read_measurements
 
 
@@ -35,9 +37,30 @@ def test_slow_row_in_the_middle_is_an_outlier_and_no_warm_up():
 
 
 def test_time_stamps_give_the_order_of_a_run():
-    rows = [row.model_copy(update={"time_s": 100.0 - i}) for i, row in enumerate(trials())]
+    rows = [row.model_copy(update={"time_s": 100.0 - i, "trial": None}) for i, row in enumerate(trials())]
     rows[-1] = rows[-1].model_copy(update={"latency_s": 0.09})
     assert found(rows, "warm-up") == [19]
+
+
+def test_a_clock_that_was_set_back_is_found_and_orders_nothing():
+    rows = trials()
+    times = [100.0 + i if i < 9 else 100.0 + i - 3600.0 for i in range(len(rows))]
+    rows = [row.model_copy(update={"time_s": time}) for row, time in zip(rows, times, strict=True)]
+    assert found(rows, "clock") == [9]
+    assert in_order(rows) == list(range(len(rows)))
+    # The first run is the warm-up, though the clock says that others came before it.
+    rows[0] = rows[0].model_copy(update={"latency_s": 0.09})
+    assert found(rows, "warm-up") == [0]
+    sequence = latency_sequence([row.model_copy(update={"tokens": 8}) for row in rows], *rows[0].shape[2:], 8)
+    np.testing.assert_array_equal(sequence.latency_s, [row.latency_s for row in rows])
+
+
+def test_recordings_in_one_table_go_by_time():
+    first, second = trials(), trials()
+    rows = [row.model_copy(update={"time_s": 1000.0 + i}) for i, row in enumerate(first)]
+    rows += [row.model_copy(update={"time_s": 10.0 + i}) for i, row in enumerate(second)]
+    assert in_order(rows) == [*range(len(first), len(rows)), *range(len(first))]
+    assert found(rows, "clock") == []
 
 
 def test_rows_of_one_time_whatever_the_size_are_warm_up():
@@ -67,7 +90,7 @@ def test_drop_takes_only_what_is_asked_for():
 
 
 def test_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match="'slow' is unknown, expected some of warm-up, duplicates, outliers"):
+    with pytest.raises(ValueError, match="'slow' is unknown, expected some of warm-up, duplicates, outliers, clock"):
         drop([expert()], [], ["slow"])
 
 

@@ -1,6 +1,7 @@
 """Recording on the CPU, small: the schema is written, and check, fit and replay take it from there."""
 
 import builtins
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from wdmoe_env.hardware.__main__ import main
 from wdmoe_env.hardware.latency.replay import latency_distribution, latency_sequence
 from wdmoe_env.hardware.latency.table import read_measurements
 from wdmoe_env.hardware.record import record as recorder
+from wdmoe_env.hardware.record import sensors
 from wdmoe_env.hardware.record.record import MeasurementPlan, parse_tokens, record
 from wdmoe_env.hardware.record.sensors import Reading, parse_tegrastats, read_sysfs
 
@@ -161,6 +163,59 @@ def test_tokens_that_are_no_numbers_are_refused():
 )
 def test_tegrastats_is_read_defensively(line, reading):
     assert parse_tegrastats(line) == reading
+
+
+@pytest.mark.parametrize(
+    ("rails", "watts"),
+    [
+        ("VDD_IN 5040mW/4990mW VDD_CPU_GPU_CV 700mW/700mW VDD_SOC 1500mW/1500mW", 5.04),  # Orin NX and Nano
+        ("VDD_GPU_SOC 9560mW/9000mW VDD_CPU_CV 2390mW/2390mW VIN_SYS_5V0 4800mW/4700mW", 16.75),  # AGX Orin
+        ("VDD_GPU_SOC 5100mW/5200mW/9000mW VDD_CPU_CV 3200mW/3200mW/3300mW VIN_SYS_5V0 5500mW/5500mW/5500mW", 13.8),
+        ("VDDQ_VDD2_1V8AO 400mW/400mW VIN_SYS_5V0 4800mW/4700mW VDD_CPU_CV 2000mW/1mW VDD_GPU_SOC 1000mW/1mW", 7.8),
+        ("VDD_GPU 3000mW/3000mW VDD_CPU_SOC_MSS 9000mW/9000mW VIN_SYS_5V0 6000mW/6000mW", 18.0),  # AGX Thor
+        ("GPU 312/312 CPU 1248/1248 SOC 2496/2496 CV 0/0 VDDRQ 624/624 SYS5V 3360/3360", 8.04),  # AGX Xavier
+        ("VDD_IN 3900/3900 VDD_CPU_GPU_CV 600/600 VDD_SOC 1100/1100", 3.9),  # Xavier NX
+        ("POM_5V_IN 2510/2510 POM_5V_GPU 0/0 POM_5V_CPU 400/400", 2.51),  # Nano
+        # A part of the rails is no power of the whole.
+        ("VDD_GPU_SOC 9560mW/9000mW VIN_SYS_5V0 4800mW/4700mW", None),
+        ("GPU 312/312 CPU 1248/1248 SOC 2496/2496", None),
+        ("VDD_CPU_GPU_CV 700mW/700mW VDD_SOC 1500mW/1500mW", None),
+    ],
+)
+def test_power_is_that_of_the_whole_module_or_not_told(rails, watts):
+    line = f"RAM 9000/30588MB (lfb 4x4MB) SWAP 0/15294MB CPU [10%@2201,off] EMC_FREQ 0%@3199 GPU@48.2C {rails}"
+    assert parse_tegrastats(line) == Reading(48.2, watts)
+
+
+TEGRASTATS = "#!/bin/sh\n{}echo 'GPU@40C VDD_IN 5000mW/5000mW'; {}\n"
+
+
+def installed(tmp_path, monkeypatch, before, after):
+    program = tmp_path / "tegrastats"
+    program.write_text(TEGRASTATS.format(before, after))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+
+def test_what_tegrastats_said_before_it_ended_tells_nothing_later(tmp_path, monkeypatch):
+    monkeypatch.setattr(sensors, "MAX_AGE_S", 0.5)
+    installed(tmp_path, monkeypatch, "", "exit 0")
+    with sensors.open_sensors() as source:
+        until = time.monotonic() + 10
+        while source.read() == Reading():
+            assert time.monotonic() < until
+        assert source.read() == Reading(40.0, 5.0)
+        time.sleep(0.6)
+        assert source.read() == Reading()
+
+
+def test_a_tegrastats_that_does_not_end_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(sensors, "END_S", 0.2)
+    installed(tmp_path, monkeypatch, "trap '' TERM; ", "while :; do sleep 0.05; done")
+    with sensors.open_sensors() as source:
+        until = time.monotonic() + 10
+        while source.read() == Reading():
+            assert time.monotonic() < until
 
 
 def test_sysfs_is_read_defensively(tmp_path):

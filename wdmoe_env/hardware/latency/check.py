@@ -1,4 +1,4 @@
-"""Find warm-up artefacts, duplicates and outliers in a table of measurements; drop only what is asked for."""
+"""Find warm-up, duplicates, outliers and clocks set back in a table of measurements; drop only what is asked for."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wdmoe_env.hardware.latency.measurement import Measurement
+from wdmoe_env.hardware.latency.order import in_order, set_back
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-Kind = Literal["warm-up", "duplicates", "outliers"]
+Kind = Literal["warm-up", "duplicates", "outliers", "clock"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 # A row is suspect when a row of the same run with at least as much work took less than a third of its time.
 WARM_UP_FACTOR = 3.0
@@ -47,8 +48,9 @@ def check(rows: Sequence[Measurement]) -> list[Finding]:
     - duplicates: equal to an earlier row in every column.
     - outliers: more than 5 robust standard deviations (1.4826 MAD of the logarithm) and more than 20 % from the median
       of the rows of the same board, mode, shape, precision, weight bits and timer, where there are 5 or more.
+    - clock: within one run, time_s falls from one row to the next though trial rises: the clock was set back.
     """
-    return [*_warm_up(rows), *_duplicates(rows), *_outliers(rows)]
+    return [*_warm_up(rows), *_duplicates(rows), *_outliers(rows), *_clock(rows)]
 
 
 def drop(rows: Sequence[Measurement], findings: Iterable[Finding], kinds: Iterable[str]) -> list[Measurement]:
@@ -93,6 +95,16 @@ def _outliers(rows: Sequence[Measurement]) -> list[Finding]:
     return sorted(found, key=lambda finding: finding.index)
 
 
+def _clock(rows: Sequence[Measurement]) -> list[Finding]:
+    found = []
+    keys = ((r.board, r.power_mode, r.operation, r.precision, r.weight_bits, r.timer, r.source) for r in rows)
+    for group in _groups(keys):
+        for place, seconds in set_back([rows[i] for i in group]):
+            reason = f"time_s falls by {seconds:g} s, though trial rises: the clock was set back"
+            found.append(Finding(group[place], "clock", reason))
+    return sorted(found, key=lambda finding: finding.index)
+
+
 def _warm_up(rows: Sequence[Measurement]) -> list[Finding]:
     found = []
     keys = ((r.board, r.power_mode, r.operation, r.precision, r.weight_bits, r.timer, r.source) for r in rows)
@@ -129,8 +141,7 @@ def _warm_up_of_run(rows: Sequence[Measurement], group: Sequence[int]) -> list[F
 
 
 def _unbroken_start(run: Sequence[Measurement], slow: Bools) -> Bools:
-    order = sorted(range(len(run)), key=lambda i: (run[i].time_s or 0.0, i))
-    start = list(itertools.takewhile(lambda i: slow[i], order))
+    start = list(itertools.takewhile(lambda i: slow[i], in_order(run)))
     return np.isin(np.arange(len(run)), start)
 
 

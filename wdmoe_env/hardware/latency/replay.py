@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from wdmoe_env.hardware.boards.catalogue import board_names, load_board, roofline
 from wdmoe_env.hardware.boards.expert import Figures, expert_seconds
 from wdmoe_env.hardware.latency.measurement import BYTES, EXPERT, Measurement
+from wdmoe_env.hardware.latency.order import in_order
 from wdmoe_env.hardware.latency.spread import points, quantiles, relative_spread
 
 Floats = NDArray[np.float64]
@@ -63,7 +64,7 @@ class LatencySequence:
     """A recording played back in order, one row a step, so that drift and throttling come as they were.
 
     Attributes:
-        latency_s: (T,) recorded latencies, s, in the order of time_s (of the table where there is none).
+        latency_s: (T,) recorded latencies, s, in the order of `order.in_order`.
         tokens: (T,) tokens of each.
         median_s: (max_tokens + 1,) median latency by tokens, s; between and beyond as in `latency_distribution`.
     """
@@ -134,8 +135,7 @@ def latency_sequence(
             f"a sequence needs single runs (trial or time_s) of {EXPERT} {hidden}x{intermediate} at {weight_bits:g} "
             f"bits, found {len(runs)} runs without an order; `record` writes such rows"
         )
-    if all(row.time_s is not None for row in runs):
-        runs = sorted(runs, key=lambda row: row.time_s or 0.0)
+    runs = [runs[i] for i in in_order(runs)]
     latency, tokens = np.array([row.latency_s for row in runs]), np.array([row.tokens for row in runs], dtype=np.int64)
     counts = sorted(set(tokens.tolist()))
     medians = np.array([[np.median(latency[tokens == n])] for n in counts])

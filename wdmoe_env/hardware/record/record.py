@@ -88,6 +88,8 @@ def measure(plan: MeasurementPlan) -> Generator[Measurement, None, None]:
     expert, inputs = _expert(torch, plan)
     clock = _cuda_clock(torch) if plan.device.startswith("cuda") else _host_clock
     timer = "event" if plan.device.startswith("cuda") else "host"
+    # The wall clock once: it may be set while this runs, and time would fall.
+    wall, began = time.time(), time.monotonic()
     source = f"recorded with torch {torch.__version__} on {plan.device}"
     with torch.inference_mode(), open_sensors() as sensors:
         for tokens in plan.tokens:
@@ -95,7 +97,7 @@ def measure(plan: MeasurementPlan) -> Generator[Measurement, None, None]:
                 clock(expert, inputs[tokens])
         for trial in range(plan.trials):
             for tokens in plan.tokens:
-                started = time.time()
+                started = wall + time.monotonic() - began
                 seconds = clock(expert, inputs[tokens])
                 reading = sensors.read()
                 yield Measurement(

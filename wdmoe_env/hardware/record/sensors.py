@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
@@ -15,9 +17,22 @@ SYSFS = Path("/sys")
 # The GPU where there is one, else the module, else anything that is hottest.
 _TEMPERATURE_NAMES = ("gpu", "soc", "cpu", "x86_pkg")
 _TEMPERATURE = re.compile(r"(\w+)@(-?\d+(?:\.\d+)?)C\b")
-# Total input power, in mW: now/average.
-_POWER = re.compile(r"\b(?:VDD_IN|POM_5V_IN|VIN_SYS_5V0|VDD_GPU_SOC) (\d+)(?:mW)?/\d+(?:mW)?")
+# Power of a rail, in mW: now/average, on newer boards /peak.
+_RAIL = re.compile(r"\b([A-Z]\w*) (\d+)(?:mW)?/\d+(?:mW)?(?!\w)")
+# Rails that together feed the whole module, and no other rail that is among these: the first set that is all there
+# counts. From NVIDIA's Jetson Linux Developer Guide, as energymon sums them up; that of Thor by analogy with AGX Orin.
+_MODULES = (
+    ("VDD_IN",),  # Orin NX, Orin Nano, Xavier NX, TX2
+    ("POM_5V_IN",),  # Nano
+    ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),  # AGX Orin
+    ("VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0"),  # AGX Thor
+    ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"),  # AGX Xavier
+)
 _PLAUSIBLE_C = (-60.0, 150.0)
+INTERVAL_MS, MAX_AGE_S = 100, 1.0
+"""How often tegrastats is asked to print, and how old a line may be to tell of now."""
+END_S = 2.0
+"""How long tegrastats may take to end."""
 
 
 class Reading(NamedTuple):
@@ -35,14 +50,15 @@ class Sensors(Protocol):
 
 
 def parse_tegrastats(line: str) -> Reading:
-    """Temperature (GPU first) and input power from one line of tegrastats; None for what is not in it.
+    """Temperature (GPU first) and power of the whole module from one line of tegrastats; None for what is not in it.
 
     >>> parse_tegrastats("RAM 2/7620MB GPU@48.5C CPU@50C VDD_IN 5040mW/4990mW")
     Reading(temperature_c=48.5, power_w=5.04)
     """
     found = {name.lower(): float(value) for name, value in _TEMPERATURE.findall(line)}
-    power = _POWER.search(line)
-    return Reading(_hottest(found), int(power[1]) / 1e3 if power else None)
+    rails = {name: int(milliwatts) for name, milliwatts in _RAIL.findall(line)}
+    module = next((names for names in _MODULES if rails.keys() >= set(names)), None)
+    return Reading(_hottest(found), None if module is None else sum(rails[name] for name in module) / 1e3)
 
 
 def read_sysfs(root: Path = SYSFS) -> Reading:
@@ -65,7 +81,10 @@ def open_sensors() -> Iterator[Sensors]:
     if command is not None:
         with contextlib.suppress(OSError):
             # The program's own path, and no shell.
-            process = subprocess.Popen([command, "--interval", "100"], stdout=subprocess.PIPE, text=True)  # noqa: S603
+            process = subprocess.Popen(  # noqa: S603
+                [command, "--interval", str(INTERVAL_MS)],
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8", errors="replace",
+            )  # fmt: skip
     if process is None or process.stdout is None:
         yield _Sysfs()
         return
@@ -73,7 +92,11 @@ def open_sensors() -> Iterator[Sensors]:
         yield _Tegrastats(process.stdout)
     finally:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 class _Sysfs:
@@ -82,18 +105,18 @@ class _Sysfs:
 
 
 class _Tegrastats:
-    """Reads lines in a thread of its own, so that a run is never held up."""
+    """Reads lines in a thread of its own, so that no run is held up; an old line, as when it has ended, tells nothing."""
 
     def __init__(self, lines: IO[str]) -> None:
-        self._lines, self._latest = lines, Reading()
+        self._lines, self._latest, self._at = lines, Reading(), -math.inf
         threading.Thread(target=self._follow, daemon=True).start()
 
     def read(self) -> Reading:
-        return self._latest
+        return self._latest if time.monotonic() <= self._at + MAX_AGE_S else Reading()
 
     def _follow(self) -> None:
         for line in self._lines:
-            self._latest = parse_tegrastats(line)
+            self._latest, self._at = parse_tegrastats(line), time.monotonic()
 
 
 def _hottest(found: dict[str, float]) -> float | None:
