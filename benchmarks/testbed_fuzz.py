@@ -97,7 +97,7 @@ def mutated(frame: bytes, rng: np.random.Generator) -> bytes:
     elif kind == "random":
         data = bytearray(rng.bytes(int(rng.integers(1, 300))))
     else:
-        end = 12 + int.from_bytes(data[4:8])
+        end = 12 + int.from_bytes(data[4:8], "big")
         place = int(rng.integers(12, end))
         data[place] = int(rng.integers(256))
     return bytes(data)

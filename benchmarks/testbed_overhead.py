@@ -118,7 +118,7 @@ class _Echo:
     def __init__(self, ports: list[int], sizes: list[tuple[int, int]]) -> None:
         self._loop = asyncio.new_event_loop()
         self._streams = self._loop.run_until_complete(self._connect(ports))
-        self._data = [(down.to_bytes(4) + up.to_bytes(4), bytes(down), up) for down, up in sizes]
+        self._data = [(down.to_bytes(4, "big") + up.to_bytes(4, "big"), bytes(down), up) for down, up in sizes]
 
     async def _connect(self, ports: list[int]) -> list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         return [await asyncio.open_connection("127.0.0.1", port, limit=2**24) for port in ports]
@@ -183,7 +183,7 @@ async def _child(folder: Path, expert: int) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
             while True:
                 sizes = await reader.readexactly(8)
-                down, up = int.from_bytes(sizes[:4]), int.from_bytes(sizes[4:])
+                down, up = int.from_bytes(sizes[:4], "big"), int.from_bytes(sizes[4:], "big")
                 writer.write((await reader.readexactly(down))[:up])
 
     device = Device(Experts(ExpertFiles(folder), [expert]), Identity(f"device {expert}"))

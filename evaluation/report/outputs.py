@@ -6,7 +6,7 @@ import io
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 from evaluation.comparison import Comparison
@@ -37,7 +37,9 @@ def prepared(out: Path | None, overwrite: bool) -> Iterator[Path]:
     with ExitStack() as stack:
         try:
             if out is None:
-                out = stack.enter_context(fresh_folder(DEFAULT / datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")))
+                out = stack.enter_context(
+                    fresh_folder(DEFAULT / datetime.now(timezone.utc).strftime("%Y-%m-%d-%H%M%S"))
+                )
             out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(out / SUMMARY))
             if (out / SUMMARY).exists() and not overwrite:

@@ -107,7 +107,7 @@ def write_certificates(folder: Path, names: Sequence[str]) -> list[Path]:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
     def builder(name: str, key: ec.EllipticCurvePrivateKey, authority: bool) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
+        now = datetime.datetime.now(datetime.timezone.utc)
         return (
             x509.CertificateBuilder()
             .subject_name(subject(name))

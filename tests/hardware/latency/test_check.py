@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from support.measured import expert
 
 from wdmoe_env.hardware.latency.check import Finding, check, drop
+from wdmoe_env.hardware.latency.measurement import BYTES
 from wdmoe_env.hardware.latency.order import in_order
 from wdmoe_env.hardware.latency.replay import latency_sequence
 from wdmoe_env.hardware.latency.table import read_measurements
@@ -51,7 +52,8 @@ def test_a_clock_that_was_set_back_is_found_and_orders_nothing():
     # The first run is the warm-up, though the clock says that others came before it.
     rows[0] = rows[0].model_copy(update={"latency_s": 0.09})
     assert found(rows, "warm-up") == [0]
-    sequence = latency_sequence([row.model_copy(update={"tokens": 8}) for row in rows], *rows[0].shape[2:], 8)
+    bits = 8.0 * BYTES[rows[0].precision] if rows[0].weight_bits is None else rows[0].weight_bits
+    sequence = latency_sequence(rows, rows[0].hidden, rows[0].intermediate, 8, bits)
     np.testing.assert_array_equal(sequence.latency_s, [row.latency_s for row in rows])
 
 

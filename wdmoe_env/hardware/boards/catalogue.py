@@ -2,9 +2,10 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from typing_extensions import Self  # the board's Python 3.10 has none of its own
 
 from wdmoe_env.files.yaml import read_yaml
 

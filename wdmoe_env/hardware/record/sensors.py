@@ -105,7 +105,7 @@ class _Sysfs:
 
 
 class _Tegrastats:
-    """Reads lines in a thread of its own, so that no run is held up; an old line, as when it has ended, tells nothing."""
+    """Reads lines in a thread of its own, so that no run is held up; a line that is old, or the last, tells nothing."""
 
     def __init__(self, lines: IO[str]) -> None:
         self._lines, self._latest, self._at = lines, Reading(), -math.inf
