@@ -12,7 +12,7 @@ from support.toy import SMALL, preset
 
 import baselines
 from baselines import bound
-from wdmoe_env import Observation, Simulator
+from wdmoe_env import Observation, Simulator, load_scenario
 from wdmoe_env.system import selection
 
 HOLDS = 1.0 + 1e-9
@@ -215,3 +215,17 @@ def check(scenario, observation, **options):
     reward = bound.reward_bound(observation, scenario)
     assert np.isfinite(reward).all()
     assert reward + 1e-9 * np.abs(reward) >= most
+
+
+@pytest.mark.slow
+def test_a_thousand_devices_are_priced() -> None:
+    devices = [{"name": "a", "count": 1024, "compute": {"kind": "linear", "flops_per_s": 1e12}}]
+    model = {"layers": 1, "experts": 1024, "top_k": 4}
+    scenario = load_scenario("paper", name="many", model=model, devices=devices, gating={"bank_passes": 1})
+    simulator, reward = Simulator(scenario), {}
+    observation = simulator.reset(0)
+    for name in ("top-k+bandwidth", "wdmoe", "price"):
+        policy = baselines.make(name)
+        policy.reset(scenario, 1)
+        reward[name] = simulator.preview(policy.decide(observation))["reward"].item()
+    assert reward["price"] > 1.05 * reward["wdmoe"] > reward["top-k+bandwidth"]

@@ -18,7 +18,10 @@ MAX_BYTES = 2**30
 _PARQUET_MAGIC = b"PAR1"
 _MIN_PARQUET_BYTES = 12
 _DECODER = Path(__file__).with_name("decode_parquet.py")
-_DECODE_SECONDS = 300
+_DECODE_SECONDS = 60
+_DECODE_BYTES = 3 * 2**29
+MAX_CELLS, TOO_LARGE = 5_000_000, 3
+"""As in the decoder, which is not imported: it needs polars."""
 _NEEDS_POLARS = "Parquet needs polars, which is not installed: pip install polars, or use CSV"
 
 
@@ -141,12 +144,19 @@ def _decode_parquet(path: Path) -> tuple[list[str], list[list[str]]]:
     if find_spec("polars") is None:
         raise ImportError(_NEEDS_POLARS)
     # -P: the modules beside it do not stand in the place of those that it imports.
-    command = [sys.executable, "-P", str(_DECODER), str(path)]
+    isolated = ["-P"] if sys.version_info >= (3, 11) else []
+    command = [sys.executable, *isolated, str(_DECODER), str(path), str(_DECODE_BYTES)]
+    damaged = ValueError(f"{path} is damaged Parquet: it cannot be decoded; copy or write it again")
     try:
         done = subprocess.run(command, capture_output=True, timeout=_DECODE_SECONDS, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        raise damaged from None
+    if done.returncode == TOO_LARGE:
+        raise ValueError(f"{path} stands for more than {MAX_CELLS:,} cells, or very long ones: write it in parts")
+    try:
         names, rows = json.loads(done.stdout)
-    except (subprocess.TimeoutExpired, ValueError):
-        raise ValueError(f"{path} is damaged Parquet: it cannot be decoded; copy or write it again") from None
+    except ValueError:
+        raise damaged from None
     return names, rows
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.measured import GOOD, HEADER, csv_table, expert, line
 
 from wdmoe_env.files import tables
+from wdmoe_env.files.tables import read_rows
 from wdmoe_env.hardware.latency.measurement import COLUMNS, REQUIRED
 from wdmoe_env.hardware.latency.table import read_measurements, write_measurements
 
@@ -168,3 +169,22 @@ def test_parquet_column_of_another_type_is_refused(tmp_path, latency):
 def test_folder_and_missing_file_are_refused(tmp_path):
     assert "is not a file" in refusal(tmp_path)
     assert "is not a file" in refusal(tmp_path / "none.csv")
+
+
+def test_parquet_that_stands_for_more_than_a_table_may_hold_is_refused(tmp_path):
+    pl = pytest.importorskip("polars")
+    many, long = tmp_path / "many.parquet", tmp_path / "long.parquet"
+    pl.DataFrame({"seconds": pl.repeat(1.0, 50_000_000, eager=True)}).write_parquet(many)
+    pl.DataFrame({"source": pl.repeat("x" * 1000, 400_000, eager=True)}).write_parquet(long)
+    for file in (many, long):
+        assert file.stat().st_size < 2_000_000
+        with pytest.raises(ValueError, match=r"parquet stands for more than 5,000,000 cells, or very long ones"):
+            list(read_rows(file, (), ("seconds", "source"), []))
+
+
+def test_a_table_of_many_rows_is_read(tmp_path):
+    pl = pytest.importorskip("polars")
+    file = tmp_path / "t.parquet"
+    pl.DataFrame({"seconds": pl.int_range(400_000, eager=True, dtype=pl.Float64), "value": 1.5}).write_parquet(file)
+    rows = list(read_rows(file, ("seconds",), ("seconds", "value"), []))
+    assert (len(rows), rows[-1]) == (400_000, (400_001, {"seconds": "399999.0", "value": "1.5"}))

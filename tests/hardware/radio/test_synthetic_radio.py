@@ -76,3 +76,14 @@ def test_impossible_logs_are_refused(tmp_path, options, message, capsys):
     with pytest.raises(SystemExit):
         main(["synthesize-radio", *options, "--out", str(tmp_path / "x.csv")])
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", [1e12, float("inf"), 500_001.0])
+def test_logs_that_fill_memory_are_refused(seconds):
+    with pytest.raises(ValueError, match="at least two steps and at most 1,000,000"):
+        synthetic_snr(seconds, 0.5)
+
+
+def test_long_logs_with_many_losses_take_little():
+    log = synthetic_snr(100_000.0, 0.1, dropouts_per_minute=60.0, dropout_s=0.5)
+    assert 0.3 < (log.values == DROPOUT_DB).mean() < 0.5

@@ -13,6 +13,7 @@ SLOW_S, FAST_S = 8.0, 0.6
 """Spread and time constant of walking past walls, and of what changes within a second. Both are assumed."""
 LARGEST_DB = 25.0
 """What lies farther from the mean than this is cut off."""
+MAX_SAMPLES = 1_000_000
 DROPOUT_DB = -30.0
 """SNR in a drop-out: a thousandth of a bit/s/Hz, as good as none. It is assumed."""
 
@@ -40,8 +41,11 @@ def synthetic_snr(
     Raises:
         ValueError: seconds is below two steps, or a value is beyond what a log may hold or below 0.
     """
-    if not 0 < 2 * step_s <= seconds:
-        raise ValueError(f"seconds={seconds!r}, step_s={step_s!r}, expected step_s > 0 and at least two steps")
+    if not 0 < 2 * step_s <= seconds <= MAX_SAMPLES * step_s:
+        raise ValueError(
+            f"seconds={seconds!r}, step_s={step_s!r}, expected step_s > 0, "
+            f"at least two steps and at most {MAX_SAMPLES:,}"
+        )
     low, high, _ = LIMITS["snr_db"]
     if not low <= mean_db - LARGEST_DB <= mean_db + LARGEST_DB <= high:
         raise ValueError(f"mean_db={mean_db!r}, expected {low + LARGEST_DB:g} to {high - LARGEST_DB:g} dB")
@@ -65,8 +69,11 @@ def _lost(rng: np.random.Generator, times: NDArray[np.floating], rate: float, me
     starts = rng.uniform(0.0, times[-1], rng.poisson(rate * times[-1]))
     first = np.searchsorted(times, starts)
     last = np.searchsorted(times, starts + rng.exponential(mean_s, len(starts)))
-    index = np.arange(len(times))[:, None]
-    return np.asarray(((index >= first) & (index < np.maximum(last, first + 1))).any(axis=1))
+    # How many begin and end at each sample: what is begun and not ended lasts.
+    changes = np.zeros(len(times) + 1, dtype=np.int64)
+    np.add.at(changes, np.minimum(first, len(times)), 1)
+    np.add.at(changes, np.minimum(np.maximum(last, first + 1), len(times)), -1)
+    return np.asarray(changes.cumsum()[:-1] > 0)
 
 
 def _wander(rng: np.random.Generator, count: int, keep: float) -> Floats:
