@@ -31,6 +31,7 @@ SMALL: dict[str, str] = {
     "decode": "--shapes mixtral --tokens 2 --states 2 --exact 1",
     "env_throughput": "--scenario {tiny} --seconds 0.001 --repeats 1",
     "features": "--run {run} --episodes 2",
+    "fuzz": "--cases 30 --kinds decisions actions",
     "gate_statistics": "--family uniform --passes 4",
     "joint": "--scenarios {tiny} --steps 2 --batch 2 --repeats 1 --seconds 0",
     "mass_floor": "--states 50",
