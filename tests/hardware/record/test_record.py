@@ -198,14 +198,25 @@ def installed(tmp_path, monkeypatch, before, after):
 
 
 def test_what_tegrastats_said_before_it_ended_tells_nothing_later(tmp_path, monkeypatch):
-    monkeypatch.setattr(sensors, "MAX_AGE_S", 0.5)
-    installed(tmp_path, monkeypatch, "", "exit 0")
+    installed(tmp_path, monkeypatch, "", "sleep 0.3; exit 0")
+    with sensors.open_sensors() as source:
+        until = time.monotonic() + 10
+        seen = []
+        while not seen or seen[-1] != Reading():
+            assert time.monotonic() < until
+            if (reading := source.read()) != Reading() or seen:
+                seen.append(reading)
+        assert seen[0] == Reading(40.0, 5.0)
+
+
+def test_a_tegrastats_that_hangs_tells_nothing_of_now(tmp_path, monkeypatch):
+    monkeypatch.setattr(sensors, "MAX_AGE_S", 0.3)
+    installed(tmp_path, monkeypatch, "", "sleep 60")
     with sensors.open_sensors() as source:
         until = time.monotonic() + 10
         while source.read() == Reading():
             assert time.monotonic() < until
-        assert source.read() == Reading(40.0, 5.0)
-        time.sleep(0.6)
+        time.sleep(0.4)
         assert source.read() == Reading()
 
 

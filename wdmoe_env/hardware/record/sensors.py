@@ -117,6 +117,7 @@ class _Tegrastats:
     def _follow(self) -> None:
         for line in self._lines:
             self._latest, self._at = parse_tegrastats(line), time.monotonic()
+        self._latest = Reading()
 
 
 def _hottest(found: dict[str, float]) -> float | None:
