@@ -66,7 +66,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def keys(node: dict[str, Any], defs: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, bool, Any, dict]]:
+def keys(node: dict[str, Any], defs: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, bool, Any, dict[str, Any]]]:
     """Every key of a JSON schema with its place, whether it is required, its default, and its limits."""
     if "$ref" in node:
         node = defs[node["$ref"].rsplit("/", 1)[-1]]
@@ -79,7 +79,7 @@ def keys(node: dict[str, Any], defs: dict[str, Any], prefix: str = "") -> Iterat
             for section in sections:
                 yield from keys(section, defs, f"{prefix}{name}.")
         else:
-            limits = next((option for option in options if "minimum" in option or "exclusiveMinimum" in option), {})
+            limits: dict[str, Any] = next((option for option in options if "minimum" in option or "exclusiveMinimum" in option), {})
             yield f"{prefix}{name}", name in node.get("required", []), value.get("default"), limits
 
 

@@ -121,7 +121,7 @@ def test_experts_that_the_softmax_rounds_to_nothing_can_be_kept_alone() -> None:
     model = miniature("mixtral")
     routers = Routers(model)
     for module in routers._modules:
-        module.weight.data *= 1e4
+        next(module.parameters()).data.mul_(1e4)
     with routers.intercept(lambda layer, weights: weights.argsort(dim=1).argsort(dim=1) < 2):
         assert run(model).isfinite().all()
 

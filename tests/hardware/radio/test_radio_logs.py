@@ -2,6 +2,7 @@
 
 import gzip
 import zipfile
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def drive(seconds, rate="40000"):
 def test_a_row_that_was_cut_is_left_out_and_counted(cells, place):
     rows = drive(range(80)).splitlines()
     rows[place] = ",".join(rows[place].split(",")[:cells])
-    notes = importers.Counter()
+    notes: Counter[str] = Counter()
     [trace] = import_text("\n".join(rows), "phone.csv", "snr_db", notes)
     assert len(trace.seconds) == 79
     assert notes["rows left out: cut short, or of more cells than the header"] == 1
@@ -129,14 +130,14 @@ def test_too_many_files_are_refused(tmp_path, monkeypatch):
 
 
 def test_a_second_that_comes_twice_is_averaged_in_every_format():
-    notes = importers.Counter()
+    notes: Counter[str] = Counter()
     [trace] = import_text("0 10\n1 20\n1 40\n2 50\n", "tram", "snr_db", notes)
     np.testing.assert_allclose(trace.values, [1e7, 3e7, 5e7])
     assert notes["samples of the same second, averaged"] == 1
 
 
 def test_a_clock_that_is_set_back_begins_a_new_stretch_in_every_format():
-    notes = importers.Counter()
+    notes: Counter[str] = Counter()
     first, second = import_text("10 10\n11 20\n12 30\n11 40\n12 50\n", "tram", "snr_db", notes)
     np.testing.assert_allclose(first.values, [1e7, 2e7, 3e7])
     np.testing.assert_allclose(second.values, [4e7, 5e7])

@@ -201,7 +201,7 @@ def test_what_tegrastats_said_before_it_ended_tells_nothing_later(tmp_path, monk
     installed(tmp_path, monkeypatch, "", "sleep 0.3; exit 0")
     with sensors.open_sensors() as source:
         until = time.monotonic() + 10
-        seen = []
+        seen: list[Reading] = []
         while not seen or seen[-1] != Reading():
             assert time.monotonic() < until
             if (reading := source.read()) != Reading() or seen:
