@@ -66,7 +66,9 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def keys(node: dict[str, Any], defs: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, bool, Any, dict[str, Any]]]:
+def keys(
+    node: dict[str, Any], defs: dict[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, bool, Any, dict[str, Any]]]:
     """Every key of a JSON schema with its place, whether it is required, its default, and its limits."""
     if "$ref" in node:
         node = defs[node["$ref"].rsplit("/", 1)[-1]]
@@ -79,8 +81,8 @@ def keys(node: dict[str, Any], defs: dict[str, Any], prefix: str = "") -> Iterat
             for section in sections:
                 yield from keys(section, defs, f"{prefix}{name}.")
         else:
-            limits: dict[str, Any] = next((option for option in options if "minimum" in option or "exclusiveMinimum" in option), {})
-            yield f"{prefix}{name}", name in node.get("required", []), value.get("default"), limits
+            limited = [option for option in options if "minimum" in option or "exclusiveMinimum" in option]
+            yield f"{prefix}{name}", name in node.get("required", []), value.get("default"), (limited or [{}])[0]
 
 
 def scenario_keys() -> dict[str, tuple[bool, Any, dict[str, Any]]]:

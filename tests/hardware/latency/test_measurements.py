@@ -42,6 +42,7 @@ def test_bytes_and_flops_of_an_expert():
         ("latency_s", "-0.001", "a finite number > 0, in seconds"),
         ("latency_s", "0", "a finite number > 0, in seconds"),
         ("latency_s", "nan", "a finite number > 0, in seconds"),
+        ("latency_s", "1e308", "a finite number > 0, in seconds, at most 100000"),
         ("latency_s", "inf", "a finite number > 0, in seconds"),
         ("latency_s", "", "a finite number > 0, in seconds"),
         ("latency_s", "fast", "a finite number > 0, in seconds"),

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
 EXPERT = "swiglu_expert"
+MAX_S = 1e5
+"""A single run may stall, but not for more than a day."""
 
 Operation = Literal["swiglu_expert", "gemm", "gemm_burst", "gemv", "stream_add"]
 
@@ -37,9 +39,11 @@ class Measurement(BaseModel):
         description="empty (the bits of precision) or a number from 0 to 64, bits of one weight",
     )
     timer: Literal["host", "event"] = "host"
-    latency_s: float = Field(gt=0, allow_inf_nan=False, description="a finite number > 0, in seconds")
+    latency_s: float = Field(
+        gt=0, le=MAX_S, allow_inf_nan=False, description=f"a finite number > 0, in seconds, at most {MAX_S:g}"
+    )
     std_s: float | None = Field(
-        default=None, ge=0, allow_inf_nan=False, description="empty or a finite number >= 0, in seconds"
+        default=None, ge=0, le=1e9, allow_inf_nan=False, description="empty or a finite number >= 0, in seconds"
     )
     min_s: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="empty or a finite number > 0, in seconds: the fastest run"
