@@ -138,13 +138,16 @@ def import_mahimahi(lines: Sequence[str], log: Log) -> RadioTrace:
         expected = f"expected a last time from 1 to {MAX_MAHIMAHI_MS:g} ms"
         raise RefusedError(f"Mahimahi trace: {expected}", f"{times[-1]:g} ms")
     length = int(times[-1])
-    repeats = 2 * (BIN_MS // length) or 1
-    whole = (times[None] + length * np.arange(repeats)[:, None]).ravel()
-    bins = max(round(repeats * length / BIN_MS), 2) if repeats == 1 else 2
-    width = repeats * length / bins
-    # A packet at the end of a bin was sent within it, and one at 0 at the end of the round before.
-    place = (np.ceil(whole / width).astype(np.int64) - 1) % bins
-    rate = np.bincount(place, minlength=bins).astype(np.float64) * (PACKET_BITS / (width / 1e3))
+    if length <= BIN_MS:
+        bins, rounds = 2, BIN_MS // length
+        width, count = float(rounds * length), np.full(bins, float(rounds * len(times)))
+    else:
+        bins = max(round(length / BIN_MS), 2)
+        width = length / bins
+        # A packet at the end of a bin was sent within it, and one at 0 at the end of the round before.
+        place = (np.ceil(times / width).astype(np.int64) - 1) % bins
+        count = np.bincount(place, minlength=bins).astype(np.float64)
+    rate = count * (PACKET_BITS / (width / 1e3))
     seconds = np.arange(bins, dtype=np.float64) * width / 1e3
     return RadioTrace(seconds, rate, "throughput_bit_s", None, log.name, log.source)
 
