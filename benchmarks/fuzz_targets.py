@@ -11,6 +11,7 @@ import io
 import json
 import re
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -362,11 +363,10 @@ def gate_weights() -> bytes:
 
     rng = np.random.default_rng(2)
     weights = rng.dirichlet(np.ones(5), size=(120, 2)).astype(np.float16)
-    path = Path(harness.__file__).with_name(".fuzz.safetensors")
-    write_trace(path, weights, np.repeat(np.arange(10), 12).astype(np.int32), {"top_k": "2"})
-    content = path.read_bytes()
-    path.unlink()
-    return content
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "g.safetensors"
+        write_trace(path, weights, np.repeat(np.arange(10), 12).astype(np.int32), {"top_k": "2"})
+        return path.read_bytes()
 
 
 def gate_traces(rng: np.random.Generator, folder: Path) -> bool:
