@@ -20,8 +20,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks import harness
-
 import baselines
 from wdmoe_env import Decision, Scenario, Simulator, load_scenario, preset_names
 from wdmoe_env.envs.codecs import action_codec, observation_codec
