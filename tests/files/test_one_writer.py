@@ -25,7 +25,7 @@ def writes(node: ast.AST) -> bool:
         return True
     words = [*node.args[:2], *(word.value for word in node.keywords)]
     modes = [word.value for word in words if isinstance(word, ast.Constant) and isinstance(word.value, str)]
-    return ast.unparse(node.func).endswith("open") and any(set(mode) & set("wax+") for mode in modes)
+    return ast.unparse(node.func).rpartition(".")[2] == "open" and any(set(mode) & set("wax+") for mode in modes)
 
 
 @pytest.mark.slow

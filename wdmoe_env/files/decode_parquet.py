@@ -24,15 +24,19 @@ def limit_memory(most: int) -> None:
         pass
 
 
-if __name__ == "__main__":
-    limit_memory(int(sys.argv[2]))
-    lazy = polars.scan_parquet(sys.argv[1], glob=False)
+def decoded(path: str) -> tuple[list[str], list[list[str]]] | None:
+    """Columns and cells as text, like those of a CSV: one set of checks for both. None where they are too many."""
+    lazy = polars.scan_parquet(path, glob=False)
     rows = lazy.select(polars.len()).collect().item()
     if rows * len(lazy.collect_schema()) > MAX_CELLS:
-        sys.exit(TOO_LARGE)
+        return None
     frame = lazy.collect()
-    # As text, like the cells of a CSV: one set of checks for both.
     cells = [["" if value is None else str(value) for value in row] for row in frame.iter_rows()]
-    if sum(len(cell) for row in cells for cell in row) > MAX_CHARACTERS:
+    return (frame.columns, cells) if sum(len(cell) for row in cells for cell in row) <= MAX_CHARACTERS else None
+
+
+if __name__ == "__main__":
+    limit_memory(int(sys.argv[2]))
+    if (table := decoded(sys.argv[1])) is None:
         sys.exit(TOO_LARGE)
-    json.dump([frame.columns, cells], sys.stdout)
+    json.dump(table, sys.stdout)

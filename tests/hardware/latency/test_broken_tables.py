@@ -188,3 +188,21 @@ def test_a_table_of_many_rows_is_read(tmp_path):
     pl.DataFrame({"seconds": [float(i) for i in range(400_000)]}).with_columns(value=1.5).write_parquet(file)
     rows = list(read_rows(file, ("seconds",), ("seconds", "value"), []))
     assert (len(rows), rows[-1]) == (400_000, (400_001, {"seconds": "399999.0", "value": "1.5"}))
+
+
+def test_the_decoder_tells_cells_as_text_and_none_of_too_many(tmp_path, monkeypatch):
+    pl = pytest.importorskip("polars")
+    from wdmoe_env.files import decode_parquet
+
+    file = tmp_path / "t.parquet"
+    pl.DataFrame({"a": [1.5, None], "b": ["x", "yz"]}).write_parquet(file)
+    assert decode_parquet.decoded(str(file)) == (["a", "b"], [["1.5", "x"], ["", "yz"]])
+    monkeypatch.setattr(decode_parquet, "MAX_CHARACTERS", 5)
+    assert decode_parquet.decoded(str(file)) is None
+    monkeypatch.setattr(decode_parquet, "MAX_CELLS", 3)
+    assert decode_parquet.decoded(str(file)) is None
+    limits = []
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, limit: limits.append(limit))
+    decode_parquet.limit_memory(10**9)
+    assert limits == [(10**9, 10**9)]

@@ -3,6 +3,7 @@
 import gzip
 import zipfile
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,3 +213,25 @@ def test_the_longest_mahimahi_trace_that_is_taken_keeps_its_packets():
     [trace] = import_text("100000\n" * 10**5 + "100000000\n", "link", "snr_db")
     assert len(trace.seconds) == 10**6
     assert trace.values.sum() * 0.1 == pytest.approx((10**5 + 1) * 12000)
+
+
+def test_files_that_cannot_be_read_are_refused_one_by_one(tmp_path, monkeypatch):
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(PAIRS.encode())[:-20])
+    (tmp_path / "good.txt").write_text(PAIRS)
+    (tmp_path / "shut.txt").write_text(PAIRS)
+    opened = Path.open
+
+    def shut(self, *rest, **options):
+        if self.name == "shut.txt":
+            raise PermissionError(13, "Permission denied")
+        return opened(self, *rest, **options)
+
+    monkeypatch.setattr(Path, "open", shut)
+    imported = import_logs(tmp_path)
+    assert imported.accepted == 1
+    assert dict(imported.refused) == {"damaged gzip": 1, "cannot be read: Permission denied": 1}
+
+
+def test_text_in_a_zip_that_is_none_is_refused(tmp_path):
+    archive_of(tmp_path / "l.zip", {"a.bin": b"\x80\x04\x95", "b.txt": PAIRS})
+    assert dict(import_logs(tmp_path / "l.zip").refused) == {"no text": 1}
