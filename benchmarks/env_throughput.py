@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector import AutoresetMode
 
 from benchmarks import harness
 
@@ -57,8 +58,14 @@ def windows(env: Any, num_envs: int, seconds: float, repeats: int) -> list[float
 
 def measure(scenario: str, num_envs: int, bandwidth: str, seconds: float, repeats: int) -> list[dict[str, Any]]:
     """One row for the vector environment, and for a batch of one another for `gymnasium.make`."""
-    keywords: dict[str, Any] = {"scenario": scenario, "overrides": {"bandwidth": bandwidth}}
-    vector = gym.make_vec("WDMoE-v0", num_envs=num_envs, vectorization_mode="vector_entry_point", **keywords)
+    keywords: dict[str, Any] = {
+        "scenario": scenario,
+        "overrides": {"bandwidth": bandwidth},
+        "observation": "device",
+    }
+    # With NEXT_STEP one step in so many would run no layer, and be counted.
+    same_step: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    vector = gym.make_vec("WDMoE-v0", num_envs, "vector_entry_point", **same_step, **keywords)
     envs: list[tuple[str, Any]] = [("make_vec", vector)]
     if num_envs == 1:
         envs.append(("make", gym.make("WDMoE-v0", **keywords)))

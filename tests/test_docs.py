@@ -19,11 +19,13 @@ from agents.export import command as export
 from agents.tune import __main__ as tune
 from evaluation.comparison import METRICS
 from wdmoe_env import Scenario, load_scenario, preset_names
+from wdmoe_env.envs.codecs import OBSERVATIONS
 from wdmoe_env.envs.features import FEATURES
+from wdmoe_env.envs.ids import PRESETS, id_of
+from wdmoe_env.envs.infos import KEYS
 from wdmoe_env.gating.bank import Split, gate_bank
 from wdmoe_env.settings.quantities import MAX_DISTANCE_M, MAX_SPEED_M_S
 from wdmoe_env.simulator import simulator
-from wdmoe_env.system.metrics import SCHEMA
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -196,7 +198,15 @@ def options(module: Any) -> list[str]:
     ("page", "names"),
     [
         ("training-and-evaluation.md", [*options(train), *options(evaluate), *options(tune), *options(export)]),
-        ("environment.md", [*SCHEMA, *(name for name in FEATURES if not name.startswith(("dropped_", "lost_")))]),
+        (
+            "environment.md",
+            [
+                *KEYS.values(),
+                *OBSERVATIONS,
+                *map(id_of, PRESETS),
+                *(name for name in FEATURES if not name.startswith(("dropped_", "lost_"))),
+            ],
+        ),
         ("system-model.md", list(baselines.BASELINES)),
         ("training-and-evaluation.md", list(baselines.BASELINES)),
         ("scenarios.md", preset_names()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,18 +11,26 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.plan.prices import ENCODINGS
 from wdmoe_env.arrays import FloatArray
+from wdmoe_env.envs import infos
+from wdmoe_env.envs.clipping import ClippedActions
 from wdmoe_env.envs.codecs import ActionEncoding, ObservationEncoding, action_codec, observation_codec
 from wdmoe_env.gating.bank import Split
 from wdmoe_env.interface import Observation
-from wdmoe_env.scenario import Scenario
+from wdmoe_env.scenario import Scenario, load_scenario
 from wdmoe_env.simulator.simulator import Simulator
 
 
 class WDMoEVecEnv(VecEnv):
     """N cells with same-step autoreset, `terminal_observation` and `TimeLimit.truncated`.
 
+    Infos hold `wdmoe_env.envs.infos.KEYS`, `reset_infos` too.
+
     Args:
+        scenario: a preset's name, the path of a YAML file, or a Scenario.
+        num_envs: N.
         action, observation: encodings; None: those that the scenario's `prices` asks for.
+        split: `train`, `validation` or `test`, which bank of gate weights to draw passes from.
+        strict: refuse actions outside of their box, which otherwise are clipped into it with one warning.
 
     Attributes:
         greedy: what would be decided without exploring, from encoded observations to actions. If it is set, rewards are
@@ -35,14 +44,16 @@ class WDMoEVecEnv(VecEnv):
 
     def __init__(
         self,
-        scenario: Scenario,
+        scenario: str | Path | Scenario,
         num_envs: int,
         action: ActionEncoding | None = None,
         observation: ObservationEncoding | None = None,
         split: Split = "train",
+        strict: bool = False,
     ) -> None:
+        scenario = load_scenario(scenario)
         self.simulator, default = Simulator(scenario, num_envs, split), ENCODINGS[scenario.prices]
-        self.actions = action_codec(action or default.action, scenario)
+        self.actions = ClippedActions(action_codec(action or default.action, scenario), strict)
         self.observations = observation_codec(observation or default.observation, scenario)
         super().__init__(num_envs, self.observations.space, self.actions.space)
         self._pending: Any = None
@@ -55,6 +66,7 @@ class WDMoEVecEnv(VecEnv):
         observation = self.simulator.reset(self._seeds[0])
         self._reset_seeds()
         self._reset_options()
+        self.reset_infos = infos.each(infos.of_reset(self.num_envs))
         return self._encode(observation)
 
     def step_async(self, actions: Any) -> None:
@@ -65,12 +77,9 @@ class WDMoEVecEnv(VecEnv):
         outcome = self.simulator.step(self.actions.decode(self._pending, self.simulator.observation))
         observation = self._encode(outcome.observation)
         self._add(outcome.metrics)
-        infos: list[dict[str, Any]] = [
-            {"metrics": dict(zip(outcome.metrics, row, strict=True))}
-            for row in zip(*(values.tolist() for values in outcome.metrics.values()), strict=True)
-        ]
+        told = infos.each(infos.of_step(outcome.metrics))
         if outcome.truncated.all():
-            for index, info in enumerate(infos):
+            for index, info in enumerate(told):
                 last = (
                     {name: values[index] for name, values in observation.items()}
                     if isinstance(observation, dict)
@@ -78,7 +87,7 @@ class WDMoEVecEnv(VecEnv):
                 )
                 info |= {"terminal_observation": last, "TimeLimit.truncated": True}
             observation = self._encode(self.simulator.reset())
-        return observation, (outcome.reward - baseline).astype(np.float32), outcome.truncated, infos
+        return observation, (outcome.reward - baseline).astype(np.float32), outcome.truncated, told
 
     def _encode(self, observation: Observation) -> Any:
         self._seen = observation, self.observations.encode(observation)

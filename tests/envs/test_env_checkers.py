@@ -7,13 +7,16 @@ import pytest
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 from support.toy import SMALL
 
+from wdmoe_env.envs.codecs import ACTIONS, OBSERVATIONS
+from wdmoe_env.envs.ids import id_of
+
 ALLOWED = {
     # `device` is a (U, F) table and `dict` holds the (J, E) gate weights; SB3 only knows vectors and images.
     "unconventional shape": r"Your observation .* has an unconventional shape",
     # `native` says what the decision is, for policies of one's own; for SB3 there are `token` and `price`.
     "Dict action": r"The action space is not based off a numpy array",
 }
-ENCODINGS = [(a, o) for a in ("native", "token", "price", "expert-price") for o in ("dict", "flat", "device", "expert")]
+ENCODINGS = [(a, o) for a in ACTIONS for o in OBSERVATIONS]
 
 
 def make(name, action, observation, **settings):
@@ -42,10 +45,19 @@ def test_stable_baselines_warns_of_nothing_that_is_not_listed(name, action, obse
         checker.check_env(make(name, action, observation), skip_render_check=True)
 
 
-def test_what_an_agent_uses_by_default_passes_with_the_shape_warning_alone():
+@pytest.mark.parametrize("name", SMALL)
+def test_nobody_has_anything_to_say_of_an_id(name):
     checker = pytest.importorskip("stable_baselines3.common.env_checker")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        checker.check_env(make("paper", "price", "device", bandwidth="learned"), skip_render_check=True)
-    assert len(caught) == 1
-    assert "unconventional shape" in str(caught[0].message)
+    env = gym.make(id_of(name), overrides=SMALL[name]).unwrapped
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gymnasium_check(env, skip_render_check=True)
+        checker.check_env(env, skip_render_check=True)
+
+
+@pytest.mark.slow
+def test_pictures_are_checked_too():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*render_mode='human' shows nothing")
+        gymnasium_check(gym.make("WDMoE-paper-v0", overrides=SMALL["paper"], render_mode="rgb_array").unwrapped)

@@ -78,12 +78,12 @@ def test_the_environment_keeps_its_figure_until_it_is_closed():
     env = make()
     env.reset(seed=0)
     env.render()
-    renderer = env._renderer
+    renderer = env._pictures._renderer
     env.step(env.action_space.sample())
     env.render()
-    assert env._renderer is renderer
+    assert env._pictures._renderer is renderer
     env.close()
-    assert env._renderer is None
+    assert env._pictures._renderer is None
     env.close()
     assert env.render().shape == (800, 1280, 3)
 

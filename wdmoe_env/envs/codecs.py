@@ -15,7 +15,14 @@ from wdmoe_env.envs.actions import (
     TokenAction,
     split_by_logits,
 )
-from wdmoe_env.envs.observations import DeviceObservation, DictObservation, ExpertObservation, FlatObservation
+from wdmoe_env.envs.observations import (
+    DeviceObservation,
+    DictObservation,
+    ExpertObservation,
+    FlatObservation,
+    device_flat,
+    expert_flat,
+)
 from wdmoe_env.interface import Decision, Observation
 from wdmoe_env.registry import Registry
 from wdmoe_env.scenario import Scenario
@@ -46,7 +53,8 @@ __all__ = [
 ActionEncoding = str
 """Name of an encoding of actions: `native`, `token`, `price`, `expert-price`, or one that was registered."""
 ObservationEncoding = str
-"""Name of an encoding of observations: `dict`, `flat`, `device`, `expert`, or one that was registered."""
+"""Name of an encoding of observations: `dict`, `flat`, `device`, `expert`, these as vectors, `device-flat` and
+`expert-flat`, or one that was registered."""
 
 
 class ActionCodec(Protocol):
@@ -107,6 +115,8 @@ register_observation("dict", DictObservation)
 register_observation("flat", FlatObservation)
 register_observation("device", DeviceObservation)
 register_observation("expert", ExpertObservation)
+register_observation("device-flat", device_flat)
+register_observation("expert-flat", expert_flat)
 
 
 def action_codec(name: ActionEncoding, scenario: Scenario) -> ActionCodec:

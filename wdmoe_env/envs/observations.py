@@ -85,5 +85,31 @@ class ExpertObservation:
         return expert_features(observation, self._scenario)
 
 
+class FlatTable:
+    """A table of features as one vector, row by row: networks for vectors take it without a wrapper.
+
+    Args:
+        table: the encoding of the table.
+    """
+
+    def __init__(self, table: DeviceObservation | ExpertObservation) -> None:
+        self._table = table
+        self.space = spaces.flatten_space(table.space)
+
+    def encode(self, observation: Observation) -> NDArray[np.float32]:
+        rows = self._table.encode(observation)
+        return rows.reshape(len(rows), -1)
+
+
+def device_flat(scenario: Scenario) -> FlatTable:
+    """`device` as one vector of U * F values."""
+    return FlatTable(DeviceObservation(scenario))
+
+
+def expert_flat(scenario: Scenario) -> FlatTable:
+    """`expert` as one vector of E * F values."""
+    return FlatTable(ExpertObservation(scenario))
+
+
 def _scaled_db(gain: FloatArray) -> FloatArray:
     return np.clip((10.0 * np.log10(np.maximum(gain, 1e-30)) + 100.0) / 60.0, -1.0, 1.0)

@@ -44,6 +44,7 @@ class Scene:
         gate_weights: (J, E).
         routed: (J, E) bool, plain top-K routing.
         expert_s: (J + 1, E) seconds that an expert takes for 0 to J tokens in this layer, on an idle device.
+        index: which environment of the simulator this is.
         step: None before the decision.
     """
 
@@ -55,35 +56,38 @@ class Scene:
     gate_weights: GateArray
     routed: BoolArray
     expert_s: FloatArray
+    index: int = 0
     step: Step | None = None
 
     @classmethod
-    def now(cls, simulator: Simulator) -> Scene:
-        """Copy what the first environment of a simulator looks like before its next step."""
+    def now(cls, simulator: Simulator, index: int = 0) -> Scene:
+        """Copy what an environment of a simulator looks like before its next step."""
         seen, scenario = simulator.observation, simulator.scenario
         routed = plain_routing(seen, scenario.model.top_k)
         return cls(
             scenario=scenario,
-            layer=int(seen.layer[0]),
+            layer=int(seen.layer[index]),
             forward_pass=simulator.steps // scenario.model.layers,
-            position=np.array(simulator.cell.position[0]),
-            load=np.array(simulator.cell.load[0]),
-            gate_weights=seen.gate_weights[0],
-            routed=routed[0],
-            expert_s=simulator.expert_table()[:, 0],
+            position=np.array(simulator.cell.position[index]),
+            load=np.array(simulator.cell.load[index]),
+            gate_weights=seen.gate_weights[index],
+            routed=routed[index],
+            expert_s=simulator.expert_table()[:, index],
+            index=index,
         )
 
     def after(self, decision: Decision, outcome: Outcome) -> Scene:
         """Return the scene with the step that was taken in it."""
-        tokens = decision.selection[0].sum(axis=0)
+        index = self.index
+        tokens = decision.selection[index].sum(axis=0)
         seconds = self.expert_s[tokens, np.arange(len(tokens))]
         computation = self.scenario.compute_model.per_device(seconds[None])[0] / (1.0 - self.load)
-        times = outcome.observation.last_device_time[0]
+        times = outcome.observation.last_device_time[index]
         step = Step(
-            selection=np.array(decision.selection[0]),
-            bandwidth=np.array(decision.bandwidth[0]),
+            selection=np.array(decision.selection[index]),
+            bandwidth=np.array(decision.bandwidth[index]),
             communication=np.maximum(times - computation, 0.0),
             computation=computation,
-            metrics={name: values[0].item() for name, values in outcome.metrics.items()},
+            metrics={name: values[index].item() for name, values in outcome.metrics.items()},
         )
         return replace(self, step=step)

@@ -5,13 +5,14 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.sb3.vec_env import WDMoEVecEnv
 from agents.training.validation import MEANS
 from wdmoe_env import Scenario
 from wdmoe_env.envs.codecs import ACTIONS, OBSERVATIONS
-from wdmoe_env.system.metrics import SCHEMA
+from wdmoe_env.envs.infos import KEYS
 
 N = 3
 
@@ -42,10 +43,8 @@ def test_shapes_and_types(tiny: Scenario, action: str, observation: str) -> None
         assert len(infos) == N
         assert len({id(info) for info in infos}) == N
         for info in infos:
-            assert list(info["metrics"]) == list(SCHEMA)
-            assert all(
-                type(value) is (int if name == "bottleneck" else float) for name, value in info["metrics"].items()
-            )
+            kinds = {key: type(info[key]) for key in KEYS.values()}
+            assert kinds == {key: int if key == KEYS["bottleneck"] else float for key in KEYS.values()}
     for observed in seen:
         for index in range(N):
             one = {k: v[index] for k, v in observed.items()} if isinstance(observed, dict) else observed[index]
@@ -99,7 +98,8 @@ def test_seeding(tiny: Scenario) -> None:
 
 def test_equals_gymnasium_vector_env(tiny: Scenario) -> None:
     sb3, rng = make(tiny), np.random.default_rng(0)
-    gymnasium = gym.make_vec("WDMoE-v0", num_envs=N, vectorization_mode="vector_entry_point", scenario=tiny)
+    options = {"observation": "device", "autoreset_mode": AutoresetMode.SAME_STEP}
+    gymnasium = gym.make_vec("WDMoE-v0", N, "vector_entry_point", scenario=tiny, **options)
     np.testing.assert_array_equal(sb3.reset(), gymnasium.reset(seed=7)[0])
     for _ in range(5):
         action = actions(sb3, rng)
@@ -110,10 +110,38 @@ def test_equals_gymnasium_vector_env(tiny: Scenario) -> None:
         np.testing.assert_array_equal(done, truncated)
         assert not terminated.any()
         for index, info in enumerate(infos):
-            for name, value in info["metrics"].items():
-                assert value == other_infos["metrics"][name][index]
+            for key in KEYS.values():
+                assert info[key] == other_infos[key][index]
             if done[index]:
                 np.testing.assert_array_equal(info["terminal_observation"], other_infos["final_obs"][index])
+
+
+def test_the_first_observation_comes_with_infos_of_the_same_keys_and_types(tiny: Scenario) -> None:
+    env = make(tiny)
+    env.reset()
+    first = env.reset_infos
+    later = env.step(np.zeros((N, *(env.action_space.shape or ())), dtype=np.float32))[3]
+    for one, other in zip(first, later, strict=True):
+        assert {key: type(value) for key, value in one.items()} == {key: type(value) for key, value in other.items()}
+        assert all(np.isnan(value) or value == -1 for value in one.values())
+
+
+def test_actions_outside_of_the_box_are_clipped_with_one_warning_or_refused(tiny: Scenario) -> None:
+    env, other = make(tiny), make(tiny)
+    env.reset(), other.reset()
+    far = np.full((N, *(env.action_space.shape or ())), 3.0, dtype=np.float32)
+    with pytest.warns(UserWarning, match="clipped"):
+        found = env.step(far)
+    np.testing.assert_array_equal(found[1], other.step(np.ones_like(far))[1])
+    env.step(far)
+    strict = make(tiny, strict=True)
+    strict.reset()
+    with pytest.raises(ValueError, match=r"spans 3\.0 to 3\.0"):
+        strict.step(far)
+
+
+def test_a_preset_by_its_name() -> None:
+    assert WDMoEVecEnv("paper", 1).simulator.scenario.name == "paper"
 
 
 def test_attributes_and_methods(tiny: Scenario) -> None:
@@ -133,7 +161,7 @@ def test_attributes_and_methods(tiny: Scenario) -> None:
 def test_bad_actions_are_named(tiny: Scenario) -> None:
     env = make(tiny)
     env.reset()
-    for bad, words in ((np.zeros((N, 5)), "shape"), (np.full((N, 8), np.nan), "nan"), (np.full((N, 8), 2.0), "2.0")):
+    for bad, words in ((np.zeros((N, 5)), "shape"), (np.full((N, 8), np.nan), "nan"), (np.full((N, 8), np.inf), "inf")):
         with pytest.raises(ValueError, match=words):
             env.step(bad)
 
@@ -144,7 +172,7 @@ def test_pop_metrics(tiny: Scenario) -> None:
     assert env.pop_metrics() == {}
     rewards = np.concatenate([env.step(actions(env, rng))[1] for _ in range(3)])
     popped = env.pop_metrics()
-    assert set(popped) == set(MEANS) == set(SCHEMA) - {"bottleneck"}
+    assert set(popped) == set(MEANS) == set(KEYS) - {"bottleneck"}
     assert popped["reward"] == pytest.approx(rewards.mean(), rel=1e-6)
     assert env.pop_metrics() == {}
 
