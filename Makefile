@@ -38,7 +38,7 @@ quick: $(VENV)/.ready
 demo: $(VENV)/.ready
 	rm -rf $(DEMO)
 	$(BIN)/python train.py --scenario paper --algo ppo --timesteps $(DEMO_STEPS) --run-dir $(DEMO)/ppo
-	$(BIN)/python evaluate.py --scenario paper --policies top-k,top-k+bandwidth,wdmoe,dynamic-skipping,price,random,$(DEMO)/ppo \
+	$(BIN)/python evaluate.py --scenario paper --policies top-k,top-k+bandwidth,wdmoe,dynamic-skipping,constant-price,price,random,$(DEMO)/ppo \
 		--episodes 200 --out $(DEMO)/comparison --wandb offline
 	$(BIN)/python -m evaluation.snapshot --policy $(DEMO)/ppo --out $(DEMO)/step.png
 

@@ -46,7 +46,7 @@ class Options:
 
     scenario: str = "paper"
     """Scenarios, separated by commas: names of presets or YAML files; a path that exists may hold commas."""
-    policies: str = "top-k,top-k+bandwidth,wdmoe,dynamic-skipping,price,random"
+    policies: str = "top-k,top-k+bandwidth,wdmoe,dynamic-skipping,constant-price,price,random"
     """Baselines, folders of trained runs, pretrained:ALGO, module:Class; separated by commas. LABEL=POLICY renames."""
     episodes: int = 200
     """Held-out episodes for each policy."""

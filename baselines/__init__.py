@@ -15,6 +15,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from baselines.constant_price import ConstantPrice
 from baselines.dynamic_skipping import DynamicSkipping
 from baselines.price import Price
 from baselines.random import Random
@@ -43,7 +44,17 @@ def register(policy: MakePolicy, name: str | None = None) -> MakePolicy:
     return policy
 
 
-for _policy in (TopK, TopKBandwidth, WDMoE, WDMoEReconstructed, WDMoETestbed, DynamicSkipping, Price, Random):
+for _policy in (
+    TopK,
+    TopKBandwidth,
+    WDMoE,
+    WDMoEReconstructed,
+    WDMoETestbed,
+    DynamicSkipping,
+    ConstantPrice,
+    Price,
+    Random,
+):
     register(_policy)
 
 

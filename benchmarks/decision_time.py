@@ -20,7 +20,7 @@ from wdmoe_env.arrays import FloatArray
 from wdmoe_env.console.words import words
 
 WARM_UP = 20
-BASELINES = "top-k,top-k+bandwidth,dynamic-skipping,wdmoe,price"
+BASELINES = "top-k,top-k+bandwidth,dynamic-skipping,constant-price,wdmoe,price"
 
 
 @dataclass(frozen=True)

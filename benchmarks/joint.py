@@ -36,6 +36,7 @@ METHODS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "wdmoe, SLSQP": ("wdmoe", {"solver": "slsqp"}),
     "wdmoe, theta 0.5": ("wdmoe", {"theta_start": 0.5}),
     "dynamic-skipping": ("dynamic-skipping", {}),
+    "constant-price": ("constant-price", {}),
     "price, latency": ("price", {"objective": "latency"}),
     "price, latency, drops": ("price", {"objective": "latency", "candidates": "top-k"}),
     "price": ("price", {}),

@@ -267,7 +267,7 @@ def test_every_symbol_of_the_notation_is_in_the_glossary():
 
 
 def test_names_in_the_glossary_exist():
-    known = {*scenario_keys(), *SCHEMA, *METRICS, *get_args(Split)}
+    known = {*scenario_keys(), *KEYS, *METRICS, *get_args(Split)}
     names = [name for cells in rows("glossary.md") for name in re.findall(r"`([\w.\[\]]+)`", cells[3])]
     assert len(names) > 60
     assert [name for name in names if name not in known and not exists(name)] == []

@@ -14,7 +14,7 @@ from agents.export.raw import input_feed
 from agents.plan.compatibility import saved_scenario
 from agents.plan.prices import price_action, priced_observation
 from agents.policies.trained import BEST, STEM, TrainedPolicy, load
-from agents.training.validation import VALIDATION_SEED
+from baselines.validation import VALIDATION_SEED
 from wdmoe_env.files.atomic import write_bytes
 from wdmoe_env.files.safe import StorageError, read_json
 from wdmoe_env.settings.contents import FILES, relocated

@@ -20,8 +20,8 @@ from agents.sb3.build import build, chunk_size, one_thread
 from agents.sb3.state import full_state, most_bytes, restore
 from agents.sb3.vec_env import WDMoEVecEnv
 from agents.training.divergence import check_finite
-from agents.training.validation import validate
 from agents.warm_start.imitation import warm_start
+from baselines.validation import validate
 from wdmoe_env.console.progress import ProgressBar, best_text
 from wdmoe_env.console.stop import Stop
 from wdmoe_env.files.provenance import git_revision, versions

@@ -27,6 +27,7 @@ _KNOWN: Final = {
     "wdmoe-reconstructed": "#C9A227",
     "wdmoe-testbed": "#8C5A00",
     "dynamic-skipping": "#009E73",
+    "constant-price": "#117733",
     "price": "#CC79A7",
     "random": "#BDBDBD",
 }

@@ -15,6 +15,7 @@ NAMES = [
     "wdmoe-reconstructed",
     "wdmoe-testbed",
     "dynamic-skipping",
+    "constant-price",
     "price",
     "random",
 ]

@@ -18,7 +18,7 @@ from agents.files.tracking import NoTracker, TrackingError, start_run
 from agents.plan.plan import Plan
 from agents.training import one_run
 from agents.training.trainer import Trainer
-from agents.training.validation import MEANS
+from baselines.validation import MEANS
 
 Make = Callable[..., Plan]
 

@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.sb3.vec_env import WDMoEVecEnv
-from agents.training.validation import MEANS
+from baselines.validation import MEANS
 from wdmoe_env import Scenario
 from wdmoe_env.envs.codecs import ACTIONS, OBSERVATIONS
 from wdmoe_env.envs.infos import KEYS

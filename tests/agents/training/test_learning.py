@@ -12,7 +12,7 @@ from agents.plan.plan import Plan
 from agents.policies.trained import TrainedPolicy
 from agents.sb3.build import build, chunk_size
 from agents.sb3.vec_env import WDMoEVecEnv
-from agents.training.validation import validate
+from baselines.validation import validate
 from wdmoe_env import Scenario, Simulator, load_scenario, preset_names
 
 EASY: dict[str, dict[str, Any]] = {

@@ -21,8 +21,8 @@ from agents.policies.trained import TrainedPolicy
 from agents.sb3.build import build
 from agents.sb3.vec_env import WDMoEVecEnv
 from agents.training import one_run, trainer
-from agents.training.validation import validate
 from agents.warm_start import imitation, split_ascent
+from baselines.validation import validate
 from wdmoe_env import Scenario, Simulator, load_scenario
 from wdmoe_env.allocation import allocate_for
 from wdmoe_env.envs.codecs import action_codec

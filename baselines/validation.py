@@ -1,4 +1,4 @@
-"""Validation: the same episodes for every run, from a bank of gate weights that neither training nor tests see."""
+"""Validation: the same episodes for whoever is chosen by them, from gate weights that training and tests never see."""
 
 from __future__ import annotations
 
