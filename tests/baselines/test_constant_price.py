@@ -41,6 +41,7 @@ def test_the_floor_is_kept(floor):
 
 def test_the_price_is_the_best_of_the_grid_in_validation_episodes():
     policy = baselines.make("constant-price")
+    assert isinstance(policy, ConstantPrice)
     assert policy.price is None
     policy.reset(SCENARIO, 1)
     simulator = Simulator(SCENARIO, EPISODES, "validation")
@@ -61,7 +62,8 @@ def test_it_looks_at_no_episodes_but_those_of_validation_and_once(monkeypatch):
     monkeypatch.setattr(constant_price, "Simulator", Watched)
     scenario = load_scenario(SCENARIO, name="another")
     one, other = ConstantPrice(), ConstantPrice()
-    one.reset(scenario, 1), other.reset(scenario, 5)
+    one.reset(scenario, 1)
+    other.reset(scenario, 5)
     assert one.price == other.price
     assert splits == ["validation"]
 
