@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-# Found beside this file also where Python does not look there by itself (PYTHONSAFEPATH).
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+if not __package__:
+    # Found beside this file also where Python does not look there by itself (PYTHONSAFEPATH).
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # Before NumPy is loaded: runs side by side would wait for each other's threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 

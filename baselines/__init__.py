@@ -1,6 +1,7 @@
 """Policies that think instead of learn, all of them `wdmoe_env.Policy`.
 
->>> import baselines, wdmoe_env
+>>> import baselines
+>>> import wdmoe_env
 >>> scenario = wdmoe_env.load_scenario("paper", gating={"bank_passes": 1})
 >>> policy = baselines.make("wdmoe", theta_start=0.6)
 >>> policy.reset(scenario, num_envs=2)

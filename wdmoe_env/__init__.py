@@ -1,5 +1,6 @@
 """WDMoE Gym: which experts of a mixture-of-experts model run on which wireless devices, and how the band is split."""
 
+from wdmoe_env import source_tree as _source_tree
 from wdmoe_env import system
 from wdmoe_env.envs.ids import register_ids as _register_ids
 from wdmoe_env.interface import Decision, Observation, Outcome
@@ -22,3 +23,4 @@ __all__ = [
 ]
 
 _register_ids()
+_source_tree.install()

@@ -18,6 +18,8 @@ from wdmoe_env.console.stop import ASKED_BY, Stop
 from wdmoe_env.files.safe import StorageError
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+INSTALLED = "wdmoe_env"
+"""Package that `train.py` is a module of, where the project was installed from a wheel."""
 POLL_S = 0.2
 END_S = 10.0
 """How long a process may take to end at once, before it is killed: what it has saved is whole."""
@@ -48,7 +50,9 @@ class Worker:
 
     def __init__(self, run: RunDir, log: Path) -> None:
         self.run, self.log = run, log
-        command = [sys.executable, str(TRAIN), "--resume", str(run.path)]
+        # By its path, Python would find modules of an installed package by the bare names of others.
+        train = ["-m", f"{INSTALLED}.train"] if __name__.startswith(f"{INSTALLED}.") else [str(TRAIN)]
+        command = [sys.executable, *train, "--resume", str(run.path)]
         try:
             log.parent.mkdir(exist_ok=True)
             with log.open("ab") as file:

@@ -29,6 +29,7 @@ from wdmoe_env.arrays import BoolArray, FloatArray
 from wdmoe_env.console.progress import ProgressBar
 from wdmoe_env.console.stop import Stop
 from wdmoe_env.envs.codecs import LOGIT_SCALE
+from wdmoe_env.envs.encoding import split_logits
 from wdmoe_env.interface import Observation, plain_routing
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.simulator.simulator import Simulator
@@ -188,9 +189,8 @@ def _target(solution: Solution, observation: Observation, scenario: Scenario) ->
     if scenario.bandwidth == "optimal":
         return action, matters
     residual, used = scenario.bandwidth == "residual", decision.bandwidth > 0.0
-    base = allocate_for(decision.selection, observation, scenario) if residual else 1.0
-    logits = np.log(np.where(used, decision.bandwidth, 1.0) / np.where(used, base, 1.0))
-    logits -= np.mean(logits, axis=1, keepdims=True, where=used)
+    base = allocate_for(decision.selection, observation, scenario) if residual else None
+    logits = split_logits(decision.bandwidth, base)
     logits = np.clip(logits if residual else logits / LOGIT_SCALE, -1.0, 1.0)
     return np.concatenate([action, logits], axis=1), np.concatenate([matters, used], axis=1)
 

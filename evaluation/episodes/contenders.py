@@ -50,13 +50,18 @@ def find_contenders(sources: Sequence[str], transfer: bool = False) -> list[Cont
     Raises:
         EvaluationError: a policy is unknown, a run cannot be loaded, or two contenders have the same name.
     """
-    if not sources:
-        raise EvaluationError("no policies given: expected at least one, such as top-k")
     found = [_find(source, transfer) for source in sources]
-    counts = Counter(contender.name for contender in found)
+    check_names(found)
+    return found
+
+
+def check_names(contenders: Sequence[Contender]) -> None:
+    """Refuse two contenders of the same name, or none at all."""
+    if not contenders:
+        raise EvaluationError("no policies given: expected at least one, such as top-k")
+    counts = Counter(contender.name for contender in contenders)
     if twice := [name for name, count in counts.items() if count > 1]:
         raise EvaluationError(f"more than one policy is called {twice[0]!r}: tell them apart with LABEL=POLICY")
-    return found
 
 
 def make_baseline(name: str) -> Policy:

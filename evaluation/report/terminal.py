@@ -49,6 +49,12 @@ def show(comparisons: Sequence[Comparison], plan: Plan, out: Path) -> None:
     print(f"report: {out / outputs.REPORT}")
 
 
+def print_table(comparison: Comparison) -> None:
+    """Print the table of one comparison."""
+    console = _Console(file=sys.stdout)
+    (console if console.is_terminal else _Console(file=sys.stdout, width=MIN_WIDTH)).print(build_table(comparison))
+
+
 def _notes(comparison: Comparison, plan: Plan) -> Iterator[str]:
     """What one scenario's tables do not say."""
     scenario, reading = comparison.scenario, comparison.reading

@@ -1,0 +1,127 @@
+"""What a wheel holds: the project's packages within `wdmoe_env`, renamed wherever they are imported."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def build() -> ModuleType:
+    """`setup.py`, which builds nothing when it is imported."""
+    spec = importlib.util.spec_from_file_location("build_of_the_wheel", ROOT / "setup.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def installed(build: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds what a wheel would install."""
+    folder = tmp_path_factory.mktemp("site")
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "wdmoe_env", folder / "wdmoe_env", ignore=ignored)
+    build.add_packages(ROOT, folder / "wdmoe_env")
+    return folder
+
+
+def python(installed: Path, program: str, *arguments: str) -> str:
+    """Run a program where nothing of the repository is found but what is installed."""
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    command = [sys.executable, "-c", program] if not arguments else [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=installed, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_no_module_is_left_with_a_bare_name(installed: Path) -> None:
+    bare = re.compile(r"^\s*(?:>>> )?(?:from|import) (?:agents|baselines|evaluation|train|evaluate)\b", re.MULTILINE)
+    sources = {path: path.read_text(encoding="utf-8") for path in installed.rglob("*.py")}
+    assert len(sources) > 250
+    assert [path for path, source in sources.items() if bare.search(source)] == []
+    assert [path.name for path in installed.iterdir()] == ["wdmoe_env"]
+
+
+def test_data_comes_with_the_packages(installed: Path) -> None:
+    home = installed / "wdmoe_env"
+    policies = {path.parent.name for path in home.glob("agents/pretrained_policies/*/policy.safetensors")}
+    assert policies == {path.name for path in (ROOT / "agents/pretrained_policies").iterdir()}
+    assert (home / "agents/hyperparameters/ppo.yaml").exists()
+    assert (home / "evaluation/report/report_template.html").exists()
+
+
+@pytest.mark.slow
+def test_every_module_imports_by_its_new_name_alone(installed: Path) -> None:
+    program = """
+import sys, pkgutil, importlib, wdmoe_env
+for package in ("agents", "baselines", "evaluation"):
+    top = importlib.import_module(f"wdmoe_env.{package}")
+    for module in pkgutil.walk_packages(top.__path__, top.__name__ + "."):
+        importlib.import_module(module.name)
+import wdmoe_env.train, wdmoe_env.evaluate
+bare = {"agents", "baselines", "evaluation", "train", "evaluate"}
+print(sorted(bare & set(sys.modules)), len(sys.modules) > 300)
+print(wdmoe_env.agents.pretrained("ppo")._find(wdmoe_env.load_scenario("paper")).name)
+"""
+    assert python(installed, program) == "[] True\nppo\n"
+
+
+@pytest.mark.slow
+def test_training_seeds_and_comparing_run_from_what_is_installed(installed: Path, tmp_path: Path) -> None:
+    few = ["--timesteps", "512", "--num-envs", "4", "--evaluate-episodes", "1", "--wandb", "disabled"]
+    set_up = ["--set", "rollout", "32", "batch_size", "64", "n_epochs", "1", "--run-dir", str(tmp_path / "runs")]
+    python(installed, "", "-m", "wdmoe_env.train", "--scenario", "tiny-moe", "--seeds", "0-1", *few, *set_up)
+    assert (tmp_path / "runs/seed-1/best/policy.safetensors").exists()
+    policies = f"top-k,{tmp_path / 'runs'}"
+    small = ["--episodes", "2", "--bound-steps", "0", "--out", str(tmp_path / "out")]
+    python(installed, "", "-m", "wdmoe_env.evaluate", "--scenario", "tiny-moe", "--policies", policies, *small)
+    assert (tmp_path / "out/report.html").exists()
+
+
+@pytest.mark.parametrize("line", ["import agents.sb3", "import baselines, numpy", "import evaluation as e"])
+def test_an_import_that_would_not_be_renamed_stops_the_build(build: ModuleType, line: str) -> None:
+    with pytest.raises(ValueError, match=f"mine.py: '{line}' is not renamed"):
+        build.renamed(f"x = 1\n{line}\n", "mine.py")
+
+
+def test_what_is_renamed(build: ModuleType) -> None:
+    source = "from agents.plan import x\n    import agents\n>>> from baselines import y\n# python train.py, train.py\n"
+    expected = "from wdmoe_env.agents.plan import x\n    from wdmoe_env import agents\n"
+    expected += ">>> from wdmoe_env.baselines import y\n# python -m wdmoe_env.train, train.py\n"
+    assert build.renamed(source, "mine.py") == expected
+    kept = "import agents_of_others\nfrom .agents import x\nagents.load()\n"
+    assert build.renamed(kept, "mine.py") == kept
+
+
+def test_in_the_repository_both_names_are_one_module() -> None:
+    import wdmoe_env.agents.plan.plan  # type: ignore[import-not-found]
+    import wdmoe_env.baselines  # type: ignore[import-not-found]
+
+    import agents.plan.plan
+    import baselines
+
+    assert wdmoe_env.baselines is baselines
+    assert wdmoe_env.agents.plan.plan is agents.plan.plan
+    assert baselines.__spec__ is not None
+    assert baselines.__spec__.name == "baselines"
+
+
+def test_a_package_of_others_with_the_same_name_is_not_taken_for_ours(tmp_path: Path) -> None:
+    (tmp_path / "agents.py").write_text("")
+    program = "import wdmoe_env\ntry:\n    import wdmoe_env.agents\nexcept ImportError as error:\n    print(error)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert "agents.py, which has the same name; expected that of" in done.stdout
