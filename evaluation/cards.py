@@ -28,8 +28,8 @@ tags: [reinforcement-learning, mixture-of-experts, wireless, gymnasium]
 
 # {name}
 
-A {algorithm} policy that decides, layer by layer, which experts of a mixture-of-experts model run on which wireless devices, and how
-the band is split, in the preset `{preset}`: {description}.
+A {algorithm} policy that decides, layer by layer, which experts of a mixture-of-experts model run on which wireless
+devices, and how the band is split, in the preset `{preset}`: {description}.
 
 ## Use
 
@@ -69,7 +69,7 @@ It earns {adds} than `constant-price`, one number that never changes: that is wh
 ## Where it is not for
 
 - The cell is reconstructed, and its channels are simulated: nothing here was measured over the air.
-- In another scenario it runs only with `transfer`. With 4 to 32 devices it was tried (docs/results.md), with other models it was not.
+- In another scenario it runs only with `transfer`. What was tried of that stands in docs/results.md.
 - It keeps the scenario's floor on gate mass, and knows nothing of what a model then writes (docs/real-models.md).
 """
 
@@ -119,7 +119,7 @@ def card(folder: Path, name: str, compared: dict[str, Any], meta: dict[str, Any]
         rows="experts" if encodings["observation"] == "expert" else "devices",
         episodes=meta["seeds"]["episodes"],
         rows_of_results="\n".join(_row(one, compared["policies"][one]) for one in shown),
-        adds=f"{change:.1f} % ({low:.1f} – {high:.1f}) more",
+        adds=f"{change:.1f} % ({low:.1f} to {high:.1f}) more",
         evaluated=re.sub(r" --out \S+", "", meta["command"]),
     )
 
@@ -127,7 +127,7 @@ def card(folder: Path, name: str, compared: dict[str, Any], meta: dict[str, Any]
 def _row(name: str, found: dict[str, Any]) -> str:
     reward, (low, high) = found["reward"]["mean"], found["reward"]["ci95"]
     latency, mass = found["latency_vs_top_k"]["mean"], found["retained_mass"]["mean"]
-    return f"| `{name}` | {reward:.3f} ({low:.3f} – {high:.3f}) | {latency:.3f} | {mass:.3f} |"
+    return f"| `{name}` | {reward:.3f} ({low:.3f} to {high:.3f}) | {latency:.3f} | {mass:.3f} |"
 
 
 def _weights(folder: Path) -> int:

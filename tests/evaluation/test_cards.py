@@ -51,8 +51,8 @@ def test_a_card_tells_what_was_found() -> None:
     found = summary()
     text = card(FOLDER / "paper-ppo", "ppo", found["scenarios"]["paper"], found["meta"])
     assert "7 held-out episodes" in text
-    assert "| `ppo` | 1.500 (1.400 – 1.600) | 0.500 | 0.950 |" in text
-    assert "3.1 % (2.8 – 3.4) more than `constant-price`" in text
+    assert "| `ppo` | 1.500 (1.400 to 1.600) | 0.500 | 0.950 |" in text
+    assert "3.1 % (2.8 to 3.4) more than `constant-price`" in text
     assert "`python evaluate.py --scenario paper`" in text
 
 

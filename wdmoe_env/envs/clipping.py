@@ -51,15 +51,26 @@ class ClippedActions:
         return self._clipped(space, as_array(action, name), name) if isinstance(space, spaces.Box) else action
 
     def _clipped(self, space: spaces.Box, values: NDArray[Any], name: str) -> NDArray[Any]:
-        if values.dtype.kind not in "fiub" or values.shape[1:] != space.shape or not np.isfinite(values).all():
+        if values.dtype.kind not in "fiub" or values.shape[1:] != space.shape or not values.size:
             return values
-        if not (np.any(values < space.low - TOLERANCE) or np.any(values > space.high + TOLERANCE)):
+        low, high = values.min(), values.max()
+        # NaN fails both.
+        if low >= space.low.max() - TOLERANCE and high <= space.high.min() + TOLERANCE:
             return values
+        outside = np.any(values < space.low - TOLERANCE) or np.any(values > space.high + TOLERANCE)
+        if not outside or not np.isfinite(values).all():
+            return values
+        self._warn(f"{name} spans {low:g} to {high:g}, outside of its box {_span(space)}")
+        return np.clip(values, space.low, space.high)
+
+    def _warn(self, what: str) -> None:
         if not self._warned:
             self._warned = True
             logger.warn(
-                f"{name} spans {values.min():g} to {values.max():g}, outside of its box from {space.low.min():g} to "
-                f"{space.high.max():g}, and is clipped, from now on without a word: gymnasium.wrappers.ClipAction says "
-                "so in your code, strict=True refuses it"
+                f"{what}, and is clipped, from now on without a word: gymnasium.wrappers.ClipAction says so in your "
+                "code, strict=True refuses it"
             )
-        return np.clip(values, space.low, space.high)
+
+
+def _span(space: spaces.Box) -> str:
+    return f"from {space.low.min():g} to {space.high.max():g}"
