@@ -235,6 +235,18 @@ def test_pictures_of_all_cells():
     envs.close()
 
 
+def test_attributes_of_each_environment():
+    envs = make(2)
+    assert envs.get_attr("scenario") == (envs.scenario, envs.scenario)
+    assert envs.call("render") == (None, None)
+    with pytest.raises(AttributeError, match="'step' cannot be called on single cells"):
+        envs.call("step", 1)
+    with pytest.raises(AttributeError, match="'scenario' cannot be set"):
+        envs.set_attr("scenario", None)
+    with pytest.raises(AttributeError, match="nothing"):
+        envs.get_attr("nothing")
+
+
 def test_a_window_shows_one_environment():
     with pytest.raises(ValueError, match="render_mode is 'human', expected None or 'rgb_array'"):
         WDMoEVectorEnv(2, render_mode="human")

@@ -131,6 +131,32 @@ class WDMoEVectorEnv(VectorEnv[Any, Any, Any]):
             return None
         return tuple(frame for frame in self._pictures.draw() if frame is not None)
 
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """What each environment has under a name, as Gymnasium's own vector environments tell it: N values.
+
+        Raises:
+            AttributeError: there is none of that name, or it is a function other than `render`: all cells share one
+                simulator, and cannot be called one by one.
+        """
+        if name == "render":
+            return self.render() or (None,) * self.num_envs
+        value = getattr(self, name)
+        if callable(value) or args or kwargs:
+            raise AttributeError(f"{name!r} cannot be called on single cells: they share one simulator")
+        return (value,) * self.num_envs
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """The attribute of each environment: N times the same."""
+        return self.call(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Nothing can be set: the cells of a batch share one simulator.
+
+        Raises:
+            AttributeError: always.
+        """
+        raise AttributeError(f"{name!r} cannot be set: the cells of a batch share one simulator")
+
     def close_extras(self, **kwargs: Any) -> None:
         """Let go of what was drawn."""
         self._pictures.close()
