@@ -36,6 +36,7 @@ SMALL: dict[str, str] = {
     "joint": "--scenarios {tiny} --steps 2 --batch 2 --repeats 1 --seconds 0",
     "mass_floor": "--states 50",
     "random_cells": "--cells 1 --steps 1",
+    "rendering": "--scenarios {tiny} --frames 2 --repeats 1",
     "room": "--scenario {tiny} --episodes 2 --lookahead-episodes 0",
     "testbed_faults": "--faults 2 --devices 2 --deadline 0.5",
     "testbed_fuzz": "--frames 60",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Circle
-from matplotlib.patheffects import withStroke
-from matplotlib.text import Text
+from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
 
+from wdmoe_env.render.label import Label
 from wdmoe_env.render.scene import Scene
 from wdmoe_env.render.style import (
     FAINT,
@@ -23,7 +26,7 @@ from wdmoe_env.render.style import (
     waiting_device,
 )
 
-OUTLINE = [withStroke(linewidth=2.5, foreground="white")]
+OUTLINE = [Stroke(linewidth=2.5, foreground="white"), Normal()]
 
 
 class CellMap:
@@ -37,18 +40,19 @@ class CellMap:
         panel_title(axes, "Cell: links by bandwidth" + (", devices with distance" if few else ""))
         self._rings = {radius: _draw_ring(axes, radius) for radius in _radii(extent)}
         self._lines = axes.add_collection(LineCollection([], zorder=2, capstyle="round"))
-        axes.scatter([0], [0], s=240, marker="^", color=INK, zorder=4, edgecolors="white", linewidths=1.5)
+        station = axes.scatter([0], [0], s=240, marker="^", color=INK, zorder=4, edgecolors="white", linewidths=1.5)
         nowhere = np.zeros(devices)
         self._dots = axes.scatter(nowhere, nowhere, s=210 if few else 85, zorder=5, facecolors="white")
         self._names = [
-            axes.text(0, 0, str(device), fontsize=9 if few else 6, color=INK, ha="center", va="center", zorder=6)
-            for device in range(devices)
+            _label(axes, str(device), fontsize=9 if few else 6, color=INK, zorder=6) for device in range(devices)
         ]
         self._distances = [
-            axes.text(0, 0, "", fontsize=8, color=INK, ha="center", va="center", zorder=7, path_effects=OUTLINE)
+            _label(axes, "", fontsize=8, color=INK, zorder=7, path_effects=OUTLINE)
             for _ in range(devices if few else 0)
         ]
         self._lift = 0.087 * extent
+        links = *self._rings.values(), self._lines, station, self._dots
+        self.changing: tuple[Artist, ...] = *links, *self._names, *self._distances
 
     def update(self, scene: Scene) -> None:
         points = np.stack([scene.position.real, scene.position.imag], axis=-1)
@@ -69,10 +73,15 @@ class CellMap:
             label.set_text(f"{np.hypot(x, y):.0f} m")
 
 
-def _draw_ring(axes: Axes, radius: float) -> Text:
+def _draw_ring(axes: Axes, radius: float) -> Label:
     axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=FAINT, linewidth=1.0, zorder=0))
-    text = f"{radius:g} m"
-    return axes.text(0, 0, text, fontsize=7.5, color=GREY, ha="center", va="center", path_effects=OUTLINE, zorder=1)
+    return _label(axes, f"{radius:g} m", fontsize=7.5, color=GREY, path_effects=OUTLINE, zorder=1)
+
+
+def _label(axes: Axes, text: str, **style: Any) -> Label:
+    label = Label(0, 0, text, ha="center", va="center", **style)
+    axes.add_artist(label)
+    return label
 
 
 def _free_place(radius: float, position: NDArray[np.complex128]) -> tuple[float, float]:

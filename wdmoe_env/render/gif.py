@@ -44,8 +44,9 @@ def save_gif(frames: Iterable[NDArray[np.uint8]], path: str | Path, fps: float =
     except ImportError as error:
         raise DependencyNotInstalled("a GIF needs Pillow: pip install wdmoe-env[render]") from error
     # One palette for all: colours do not flicker, and what does not change between frames is not stored again.
-    # Maximum coverage keeps colours that are only in a legend; white, which it tints, is put right.
-    sample = Image.fromarray(np.concatenate(pictures[:: max(len(pictures) // 4, 1)]))
+    # Maximum coverage keeps colours that are only in a legend; white, which it tints, is put right. It asks only which
+    # colours there are, so each is given once: pixels are many.
+    sample = Image.fromarray(_colours(pictures[:: max(len(pictures) // 4, 1)])[None])
     colours = np.reshape(sample.quantize(256, method=Image.Quantize.MAXCOVERAGE).getpalette() or [], (-1, 3))
     colours[colours.min(axis=1) >= NEARLY_WHITE] = 255
     palette = Image.new("P", (1, 1))
@@ -55,6 +56,15 @@ def save_gif(frames: Iterable[NDArray[np.uint8]], path: str | Path, fps: float =
     first.save(film, format="GIF", save_all=True, append_images=rest, duration=round(1000.0 / fps), loop=0)
     write_bytes(Path(path), film.getvalue())
     return Path(path)
+
+
+def _colours(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """(C, 3) colours of some pictures, each once."""
+    seen = np.zeros(1 << 24, np.bool_)
+    for picture in pictures:
+        red, green, blue = np.moveaxis(picture.astype(np.uint32), 2, 0)
+        seen[red << 16 | green << 8 | blue] = True
+    return np.stack(np.unravel_index(np.flatnonzero(seen), (256, 256, 256)), axis=1).astype(np.uint8)
 
 
 def _described(value: Any) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.legend import Legend
 from numpy.typing import NDArray
 
 from wdmoe_env.arrays import FloatArray
@@ -60,29 +58,10 @@ def panel_title(axes: Axes, text: str) -> None:
     axes.set_title(text, fontsize=10.5, color=INK, loc="left", weight="bold")
 
 
-def side_legend(axes: Axes, handles: Sequence[Any], labels: Sequence[str]) -> Legend:
-    """Put a legend in one line at the upper right of a panel, beside its title."""
-    return axes.legend(
-        handles,
-        labels,
-        loc="lower right",
-        bbox_to_anchor=(1.0, 1.0),
-        ncols=len(labels),
-        frameon=False,
-        fontsize=8.5,
-        labelcolor=INK,
-        borderaxespad=0.1,
-        handlelength=1.4,
-        columnspacing=1.4,
-    )
-
-
 def device_axes(axes: Axes, scene: Scene) -> None:
     """Prepare axes for one bar a device."""
     devices = scene.scenario.num_devices
     quiet(axes)
-    axes.grid(axis="y", color=FAINT, linewidth=0.8)
-    axes.set_axisbelow(True)
     axes.set_xlim(-0.7, devices - 0.3)
     if devices <= NAMED_DEVICES:
         names = [f"{u}\n{name}" for u, name in enumerate(scene.scenario.device_names)]
