@@ -76,7 +76,7 @@ def command_line(arguments: list[str]) -> int:
     """Train, or export what was trained, and return the exit status."""
     tolerate_locale()
     if arguments[:1] != ["export"]:
-        return main(tyro.cli(Options, args=arguments))
+        return main(tyro.cli(Options, prog="train.py", args=arguments))
     from agents.export import command
 
     return command.main(tyro.cli(command.Options, prog="train.py export", args=arguments[1:]))

@@ -90,6 +90,14 @@ def test_training_seeds_and_comparing_run_from_what_is_installed(installed: Path
     assert (tmp_path / "out/report.html").exists()
 
 
+@pytest.mark.parametrize("module", ["train", "evaluate"])
+def test_in_the_repository_command_lines_have_the_wheels_names_too(module: str) -> None:
+    command = [sys.executable, "-m", f"wdmoe_env.{module}", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"usage: {module}.py" in done.stdout
+
+
 @pytest.mark.parametrize("line", ["import agents.sb3", "import baselines, numpy", "import evaluation as e"])
 def test_an_import_that_would_not_be_renamed_stops_the_build(build: ModuleType, line: str) -> None:
     with pytest.raises(ValueError, match=f"mine.py: '{line}' is not renamed"):
