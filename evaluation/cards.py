@@ -145,13 +145,20 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-if __name__ == "__main__":
-    tolerate_locale()
-    if len(sys.argv) < 2:
-        sys.exit("usage: python -m evaluation.cards RESULTS...\n\nfolders that evaluate.py wrote")
+def main(words: list[str]) -> int:
+    """Write the cards of the folders that are named, and return the exit code."""
+    if not words:
+        print("usage: python -m evaluation.cards RESULTS...\n\nfolders that evaluate.py wrote", file=sys.stderr)
+        return 2
     try:
-        for file in write_cards([Path(word) for word in sys.argv[1:]]):
+        for file in write_cards([Path(word) for word in words]):
             print(file)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    tolerate_locale()
+    sys.exit(main(sys.argv[1:]))

@@ -192,11 +192,17 @@ def _word(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name)
 
 
-if __name__ == "__main__":
-    tolerate_locale()
+def main(options: Options) -> int:
+    """Write the data sets, print their names, and return the exit code."""
     try:
-        for written in write(tyro.cli(Options, prog="python -m evaluation.dataset")):
+        for written in write(options):
             print(written)
     except EvaluationError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    tolerate_locale()
+    sys.exit(main(tyro.cli(Options, prog="python -m evaluation.dataset")))

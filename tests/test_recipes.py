@@ -84,7 +84,7 @@ def test_every_recipe_is_in_the_table_and_has_a_job_with_its_pins():
 
 
 def test_thresholds_are_above_an_action_of_zero():
-    assert min(float(str(job["threshold"])) for job in jobs()) > 1.7
+    assert min(float(str(job["threshold"])) for job in jobs()) > 1.69  # 0 for every device reaches 1.678
 
 
 def test_the_zoo_knows_every_id_whose_decisions_change_nothing_later():

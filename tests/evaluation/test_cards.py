@@ -1,13 +1,15 @@
 """Model cards: every shipped policy has one, and it tells of the policy that lies beside it."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agents.policies.shipped import FOLDER
-from evaluation.cards import CARD, card, write_cards
+from evaluation import cards
+from evaluation.cards import CARD, card, main, write_cards
 
 POLICIES = sorted(path for path in FOLDER.iterdir() if path.is_dir())
 
@@ -62,3 +64,22 @@ def test_wrong_folders_are_named(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(json.dumps(summary("mine", "runs/mine")))
     with pytest.raises(ValueError, match="no policy that is shipped"):
         write_cards([tmp_path])
+
+
+def test_cards_are_written_beside_their_policies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(FOLDER / "paper-ppo", tmp_path / "paper-ppo")
+    (tmp_path / "paper-ppo" / CARD).unlink()
+    monkeypatch.setattr(cards, "FOLDER", tmp_path)
+    (tmp_path / "summary.json").write_text(json.dumps(summary()))
+    assert main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "paper-ppo" / CARD)
+    assert "7 held-out episodes" in (tmp_path / "paper-ppo" / CARD).read_text()
+
+
+def test_the_command_line_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "usage" in capsys.readouterr().err
+    assert main([str(tmp_path)]) == 2
+    assert "summary.json cannot be read" in capsys.readouterr().err

@@ -10,7 +10,7 @@ minari = pytest.importorskip("minari")
 
 import gymnasium as gym  # noqa: E402
 
-from evaluation.dataset import PLACE, Options, write  # noqa: E402
+from evaluation.dataset import PLACE, Options, main, write  # noqa: E402
 from evaluation.episodes.errors import EvaluationError  # noqa: E402
 from wdmoe_env.envs.infos import KEYS  # noqa: E402
 
@@ -67,3 +67,10 @@ def test_other_encodings(place: Path) -> None:
 def test_wrong_options_are_named(options: Any, message: str) -> None:
     with pytest.raises(EvaluationError, match=message):
         write(Options(**options))
+
+
+def test_the_command_line_prints_names_or_what_is_wrong(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(Options(scenario="tiny-moe", policies="random", episodes=1, version=7)) == 0
+    assert capsys.readouterr().out.strip() == "wdmoe/tiny-moe/random-v7"
+    assert main(Options(episodes=0)) == 2
+    assert "error: --episodes is 0" in capsys.readouterr().err
