@@ -1,7 +1,8 @@
 """How long pictures take: a frame, the record of an episode as GIF, and copies of the environment.
 
-Every time is a minimum, which other work on the machine disturbs least; the first picture, which sets up the figure,
-and the record are timed once. A record is all of it: reset, steps, the first picture, the others, and the GIF.
+Times of frames and copies are minima, which other work on the machine disturbs least. The first picture, which sets up
+the figure, and the record are timed once. A record is all of it: reset, steps, the first picture, the others, and the
+GIF. Matplotlib is loaded before, and what that takes is told apart.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from benchmarks import harness
 
 import wdmoe_env  # noqa: F401 - registers the environments
 from wdmoe_env import preset_names
-from wdmoe_env.render import save_gif
+from wdmoe_env.render import Renderer, save_gif
 
 COLUMNS: Final = (
     *("scenario", "first\npicture, ms", "a frame,\nms", "median", "largest"),
@@ -109,6 +110,8 @@ def measure(scenario: str, options: Options) -> Row:
 
 def main(options: Options) -> None:
     with harness.Report(options, COLUMNS) as report:
+        loading = seconds(lambda: Renderer().close())
+        report.note(f"Loading matplotlib took {loading:.2f} s.", {"loading_s": loading})
         for scenario in options.scenarios:
             row = measure(scenario, options)
             frame = (row.first_ms, row.frame_ms, row.frame_median_ms, row.frame_largest_ms)

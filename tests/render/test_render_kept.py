@@ -1,4 +1,4 @@
-"""What is kept between pictures: they are the same whatever was drawn before, and as if all were drawn anew."""
+"""Pictures are the same whatever was drawn before, the same as if all were drawn anew, and as matplotlib draws them."""
 
 import io
 
@@ -21,7 +21,7 @@ from wdmoe_env.render.cell_map import OUTLINE
 from wdmoe_env.render.label import Label
 from wdmoe_env.render.legend import SideLegend, area
 from wdmoe_env.render.scale import Scale
-from wdmoe_env.render.style import FAINT, GREY, INK
+from wdmoe_env.render.style import FAINT, INK, quiet
 from wdmoe_env.render.token_map import Mosaic
 
 
@@ -80,7 +80,7 @@ def test_a_picture_upon_the_background_is_the_one_that_is_drawn_as_a_whole(name)
         np.testing.assert_array_equal(picture, np.asarray(canvas.buffer_rgba())[:, :, :3])
 
 
-@pytest.mark.parametrize("text", ["12.3 ms", "layer 10 of 32", "$5 and $6", "\n\nload 20%", "\u221243 %"])
+@pytest.mark.parametrize("text", ["12.3 ms", "layer 10 of 32", "$5 and $6", "\n\nload 20%", "\N{MINUS SIGN}43 %"])
 @pytest.mark.parametrize(("ha", "va"), [("left", "center"), ("right", "baseline"), ("center", "top")])
 @pytest.mark.parametrize("effects", [[], OUTLINE], ids=["plain", "outlined"])
 def test_a_label_looks_like_a_text(text, ha, va, effects):
@@ -112,19 +112,16 @@ def test_a_blank_or_hidden_label_is_nothing():
 def test_a_scale_looks_like_an_axis(limit):
     def ours(figure):
         axes = figure.add_axes((0.3, 0.1, 0.6, 0.8), frameon=False, xticks=[])
-        axes.tick_params(labelsize=8)  # decides how many numbers there is room for
+        quiet(axes)
         Scale(axes).set_limit(limit)
 
     def theirs(figure):
         axes = figure.add_axes((0.3, 0.1, 0.6, 0.8), frameon=False, xticks=[], ylim=(0.0, limit))
-        axes.tick_params(labelsize=8, labelcolor=GREY, length=0)
+        quiet(axes)
         axes.ticklabel_format(useOffset=False, style="plain")
         axes.grid(axis="y", color=FAINT, linewidth=0.8)
 
-    # Digits stand up to a quarter of a pixel beside matplotlib's.
-    found, expected = ink(drawn(ours)), ink(drawn(theirs))
-    assert np.abs(found - expected).max() < 70
-    assert found.sum() == pytest.approx(expected.sum(), rel=0.03)
+    assert np.abs(ink(drawn(ours)) - ink(drawn(theirs))).max() < 30
 
 
 def test_a_legend_looks_like_matplotlibs():
