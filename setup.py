@@ -23,6 +23,7 @@ _RENAMED = (
     (re.compile(rf"{_PREFIX}import (?P<name>{_NAMES})$", re.MULTILINE), rf"\g<before>from {HOME} import \g<name>"),
     (re.compile(rf"python (?P<name>{'|'.join(SCRIPTS)})\.py\b"), rf"python -m {HOME}.\g<name>"),
     (re.compile(rf"python -m (?P<name>{'|'.join(PACKAGES)})\b"), rf"python -m {HOME}.\g<name>"),
+    (re.compile(rf'"python", "(?P<name>{"|".join(SCRIPTS)})\.py"'), rf'"python", "-m", "{HOME}.\g<name>"'),
 )
 _LEFT = re.compile(rf"{_PREFIX}(?:from|import) (?:{_NAMES})\b.*$", re.MULTILINE)
 

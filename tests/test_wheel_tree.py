@@ -109,6 +109,7 @@ def test_what_is_renamed(build: ModuleType) -> None:
     expected = "from wdmoe_env.agents.plan import x\n    from wdmoe_env import agents\n"
     expected += ">>> from wdmoe_env.baselines import y\n# python -m wdmoe_env.train, train.py\n"
     assert build.renamed(source, "mine.py") == expected
+    assert build.renamed('["python", "evaluate.py", *x]', "mine.py") == '["python", "-m", "wdmoe_env.evaluate", *x]'
     kept = "import agents_of_others\nfrom .agents import x\nagents.load()\n"
     assert build.renamed(kept, "mine.py") == kept
 
