@@ -10,7 +10,7 @@ DEMO_STEPS ?= 700000
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,tune,data,export,llm,testbed,kernel,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,tune,data,export,llm,testbed,kernel,explore,cluster,docs,dev]'
 	touch $@
 
 test: lint types unit

@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-PACKAGES = "agents", "baselines", "evaluation"
+PACKAGES = "agents", "baselines", "evaluation", "explorer"
 SCRIPTS = "train", "evaluate"
 HOME = "wdmoe_env"
 _NAMES = "|".join((*PACKAGES, *SCRIPTS))

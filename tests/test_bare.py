@@ -17,7 +17,7 @@ import sys
 
 class Hidden:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {(*wheel_smoke.EXTRAS, "PIL", "agents", "baselines", "evaluation")!r}:
+        if name.split(".")[0] in {(*wheel_smoke.EXTRAS, "PIL", "agents", "baselines", "evaluation", "explorer")!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Hidden())

@@ -66,12 +66,12 @@ def test_data_comes_with_the_packages(installed: Path) -> None:
 def test_every_module_imports_by_its_new_name_alone(installed: Path) -> None:
     program = """
 import sys, pkgutil, importlib, wdmoe_env
-for package in ("agents", "baselines", "evaluation"):
+for package in ("agents", "baselines", "evaluation", "explorer"):
     top = importlib.import_module(f"wdmoe_env.{package}")
     for module in pkgutil.walk_packages(top.__path__, top.__name__ + "."):
         importlib.import_module(module.name)
 import wdmoe_env.train, wdmoe_env.evaluate
-bare = {"agents", "baselines", "evaluation", "train", "evaluate"}
+bare = {"agents", "baselines", "evaluation", "explorer", "train", "evaluate"}
 print(sorted(bare & set(sys.modules)), len(sys.modules) > 300)
 print(wdmoe_env.agents.pretrained("ppo")._find(wdmoe_env.load_scenario("paper")).name)
 """

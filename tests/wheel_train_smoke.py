@@ -34,7 +34,7 @@ def command_lines() -> None:
 def main() -> None:
     readme()
     command_lines()
-    bare = [name for name in ("agents", "baselines", "evaluation") if name in sys.modules]
+    bare = [name for name in ("agents", "baselines", "evaluation", "explorer") if name in sys.modules]
     assert not bare, f"{', '.join(bare)} loaded by a bare name"
     print("the wheel trains and compares")
 

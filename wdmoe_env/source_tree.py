@@ -17,7 +17,7 @@ from typing import cast
 
 HOME = Path(__file__).resolve().parent
 PREFIX = f"{__package__}."
-NAMES = "agents", "baselines", "evaluation", "train", "evaluate"
+NAMES = "agents", "baselines", "evaluation", "explorer", "train", "evaluate"
 
 
 class SourceTree(MetaPathFinder, Loader):
