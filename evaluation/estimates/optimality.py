@@ -43,6 +43,11 @@ class StepBounds:
         rows = zip(masses, self.line.mass, self.line.latency, strict=True)
         return np.array([np.interp(at, across, up) for at, across, up in rows])
 
+    def take(self, rows: slice) -> StepBounds:
+        """What is proved about some of the steps."""
+        line = bound.Frontier(self.line.mass[rows], self.line.latency[rows])
+        return StepBounds(self.reward[rows], self.above[rows], line)
+
 
 @dataclass(frozen=True, slots=True)
 class StepOptimality:
@@ -107,7 +112,7 @@ class OptimalityEstimator:
         for start in range(0, count, BATCH):
             rows = slice(start, start + BATCH)
             some = cells.take(rows)
-            parts.append(_prove(some, steps.reference[rows], self.scenario))
+            parts.append(prove(some, steps.reference[rows], self.scenario))
             for _ in some.layer:
                 tick()
         mass, latency = (_stacked([getattr(part.line, name) for part in parts]) for name in ("mass", "latency"))
@@ -135,7 +140,8 @@ class OptimalityEstimator:
         )
 
 
-def _prove(cells: Observation, reference: FloatArray, scenario: Scenario) -> StepBounds:
+def prove(cells: Observation, reference: FloatArray, scenario: Scenario) -> StepBounds:
+    """What is proved about S cells as they truly are, from the (S,) block WLR of plain top-K, 1/s, in them."""
     floor = scenario.reward.mass_floor
     masses = np.unique([*bound.reward_grid(scenario), floor + ABOVE * (1.0 - floor)])
     line = bound.frontier(cells, scenario, masses.tolist())
