@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 from urllib.parse import parse_qs, quote, urlencode
 
-from wdmoe_env.texts import LANGUAGES
+from wdmoe_env.texts import LANGUAGES, Language
 
 MAX_QUERY: Final = 16_384
 """Characters of a query string; a cell of 64 devices that is taken over ten times has a few thousand."""
@@ -59,7 +59,7 @@ class View:
     """
 
     pane: str = "cell"
-    lang: str = "en"
+    lang: Language = "en"
     scenario: str = "paper"
     a: str = "wdmoe"
     b: str = "price"

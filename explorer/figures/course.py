@@ -72,10 +72,11 @@ def course(
 
 
 def _range(courses: Sequence[Course], most: FloatArray) -> list[float]:
-    """Of rewards: without the worst tenth, which one layer in outage would stretch over all else."""
+    """Of rewards; a layer that went badly wrong lies below it, as it would flatten all else."""
     values = np.concatenate([*(one.reward for one in courses), most[np.isfinite(most)]])
-    low, high = float(np.percentile(values, 5)), float(values.max())
-    room = 0.08 * max(high - low, 1e-3)
+    low, middle, high = float(values.min()), float(np.median(values)), float(values.max())
+    low = max(low, middle - 3.0 * max(high - middle, 0.1))
+    room = 0.06 * max(high - low, 1e-3)
     return [low - room, high + room]
 
 

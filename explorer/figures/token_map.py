@@ -9,7 +9,7 @@ import numpy as np
 
 from explorer.figures.shown import Shown
 from explorer.figures.style import ADDED, DROPPED, UNUSED, Figure, axis, layout, plain, rounded
-from wdmoe_env.arrays import FloatArray
+from wdmoe_env.arrays import FloatArray, IntArray
 from wdmoe_env.render import Scene
 
 NOT_CHOSEN, LEFT_OUT, TAKEN_IN, KEPT = 0.0, 1.0, 2.0, 3.0
@@ -74,51 +74,46 @@ def _words(marks: FloatArray, texts: Mapping[str, str]) -> list[list[str]]:
     return [list(row) for row in words[marks.astype(int)]]
 
 
-def _stories(shown: Shown, order: Any, texts: Mapping[str, str]) -> list[list[str]]:
+def _stories(shown: Shown, order: IntArray, texts: Mapping[str, str]) -> list[list[str]]:
     """The story of each token and expert, expert by expert in an order."""
-    scene = shown.moment.scene
-    rank = np.argsort(np.argsort(-scene.gate_weights, axis=1, kind="stable"), axis=1) + 1
-    whole = np.where(scene.routed, scene.gate_weights, 0.0).sum(axis=1)
-    costs = _token_ms(shown)
+    scene, chosen = shown.moment.scene, shown.step.selection
+    weights = scene.gate_weights.astype(float)
+    rank = (np.argsort(np.argsort(-weights, axis=1, kind="stable"), axis=1) + 1).tolist()
+    parts = (weights / np.where(scene.routed, weights, 0.0).sum(axis=1, keepdims=True)).tolist()
+    kinds = np.where(chosen, np.where(scene.routed, "kept", "added"), np.where(scene.routed, "dropped", "not_chosen"))
+    kinds[(chosen & scene.routed) & (chosen.sum(axis=1, keepdims=True) == 1)] = "only"
+    told, words, numbers = _Teller(shown, texts), kinds.tolist(), weights.tolist()
     return [
-        [
-            _story(shown, token, expert, int(rank[token, expert]), float(whole[token]), costs, texts)
-            for token in range(len(rank))
-        ]
-        for expert in order
-    ]
+        [told.story(token, expert, numbers[token][expert], rank[token][expert], words[token][expert],
+                    parts[token][expert]) for token in range(len(numbers))]
+        for expert in order.tolist()
+    ]  # fmt: skip
 
 
-def _story(
-    shown: Shown, token: int, expert: int, rank: int, whole: float, costs: FloatArray, texts: Mapping[str, str]
-) -> str:
-    scene = shown.moment.scene
-    device, weight = int(scene.scenario.hosts[expert]), float(scene.gate_weights[token, expert])
-    lines = [
-        texts["hover_token"].format(token=token, expert=expert),
-        texts["hover_weight"].format(weight=weight, rank=rank, experts=scene.gate_weights.shape[1]),
-        texts["hover_host"].format(device=device, name=plain(scene.scenario.device_names[device])),
-        f"<b>{_why(shown, token, expert, weight / whole, texts)}</b>",
-    ]
-    if np.isfinite(costs[device]):
-        lines.append(texts["hover_cost"].format(device=device, ms=costs[device]))
-    if shown.price is not None:
-        lines.append(texts["hover_price"].format(device=device, price=shown.price[device]))
-    return "<br>".join(lines)
+class _Teller:
+    """Tells the story of a token and an expert; what is the same for all tokens is put together once."""
 
+    def __init__(self, shown: Shown, texts: Mapping[str, str]) -> None:
+        scenario = shown.moment.scene.scenario
+        self._texts, self._experts, self._waiting = texts, scenario.model.experts, shown.waiting
+        self._hosts, self._k = scenario.hosts.tolist(), scenario.model.top_k
+        costs = _token_ms(shown)
+        self._where, self._after = [], []
+        for device, name in enumerate(scenario.device_names):
+            self._where.append(texts["hover_host"].format(device=device, name=plain(name)))
+            after = [] if np.isnan(costs[device]) else [texts["hover_cost"].format(device=device, ms=costs[device])]
+            if shown.price is not None:
+                after.append(texts["hover_price"].format(device=device, price=shown.price[device]))
+            self._after.append("".join(f"<br>{line}" for line in after))
 
-def _why(shown: Shown, token: int, expert: int, part: float, texts: Mapping[str, str]) -> str:
-    """Why an expert is kept or not, in words."""
-    scene, chosen = shown.moment.scene, shown.step.selection[token]
-    device = int(scene.scenario.hosts[expert])
-    if chosen[expert]:
-        if not scene.routed[token, expert]:
-            return texts["why_added"]
-        return texts["why_only"] if chosen.sum() == 1 else texts["why_kept"].format(part=part)
-    if not scene.routed[token, expert]:
-        return texts["why_not_chosen"].format(k=scene.scenario.model.top_k)
-    said = texts["why_dropped_waiting"] if device == shown.waiting else texts["why_dropped"]
-    return said.format(part=part, device=device)
+    def story(self, token: int, expert: int, weight: float, rank: int, kind: str, part: float) -> str:
+        """Token and expert, weight and rank, where the expert is, and why it is kept or not."""
+        device, texts = self._hosts[expert], self._texts
+        key = "why_dropped_waiting" if kind == "dropped" and device == self._waiting else f"why_{kind}"
+        why = texts[key].format(part=part, device=device, k=self._k)
+        named = texts["hover_token"].format(token=token, expert=expert)
+        weighed = texts["hover_weight"].format(weight=weight, rank=rank, experts=self._experts)
+        return f"{named}<br>{weighed}<br>{self._where[device]}<br><b>{why}</b>{self._after[device]}"
 
 
 def _token_ms(shown: Shown) -> FloatArray:

@@ -1,0 +1,1 @@
+"""The page itself: what it asks for, and how it is answered."""
