@@ -17,7 +17,7 @@ MISSING = "the explorer needs {}: pip install 'wdmoe-env[explore]'"
 
 try:
     import tyro
-    from werkzeug.serving import make_server
+    from werkzeug.serving import WSGIRequestHandler, make_server
 
     from explorer.library import Library
     from explorer.view import View, ViewError, query
@@ -51,6 +51,15 @@ class Options:
     """Open the page in the browser."""
 
 
+class Quiet(WSGIRequestHandler):
+    """Keeps connections open between requests, and prints only what went wrong."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nothing: there are ten a second."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Serve the page until Ctrl-C, and return the exit code."""
     tolerate_locale()
@@ -59,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         library = Library(options.folders or [path for path in (Path("runs"), Path("results")) if path.is_dir()])
         library.scenario(options.scenario)
         app = make_app(library, View(scenario=options.scenario, lang=options.lang), LOOPBACK | {options.host})
-        server = make_server(options.host, options.port, app, threaded=True)
+        server = make_server(options.host, options.port, app, threaded=True, request_handler=Quiet)
     except (ValueError, ViewError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

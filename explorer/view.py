@@ -126,7 +126,7 @@ def _word(text: str) -> str:
 
 
 def _index(text: str, most: int = MAX_INDEX) -> int:
-    if not re.fullmatch(r"\d{1,19}", text) or int(text) > most:
+    if not re.fullmatch(r"[0-9]{1,19}", text) or int(text) > most:
         raise ValueError(f"a whole number from 0 to {most:,}")
     return int(text)
 

@@ -14,50 +14,36 @@ MOST_PLAIN = 2.0
 """Times the longest latency up to which plain top-K's has a line; a longer one would flatten all else."""
 
 
-def band_bars(shown: Sequence[Shown], texts: Mapping[str, str]) -> Figure:
-    """The split of the band, in MHz."""
-    scenario = shown[0].moment.scene.scenario
-    names = [f"{device} {plain(name)}" for device, name in enumerate(scenario.device_names)]
-    bars = [
-        _bar(one, one.step.bandwidth / 1e6, COLOURS[one.place], names)
-        | {"hovertemplate": f"<b>%{{customdata}}</b><br>{plain(one.label)}: %{{y:.3g}} MHz<extra></extra>"}
-        for one in shown
-    ]
-    equal = _line(scenario.radio.bandwidth_hz / 1e6 / scenario.num_devices, GREY, "dash")
-    return {
-        "data": bars,
-        "layout": layout(
-            190,
-            barmode="group",
-            bargap=0.25,
-            xaxis=device_axis(scenario.device_names, texts["axis_device"]),
-            yaxis=axis(texts["axis_megahertz"], rangemode="tozero"),
-            shapes=[equal],
-        ),
-    }
-
-
-def time_bars(shown: Sequence[Shown], texts: Mapping[str, str]) -> Figure:
-    """Communication below, computation on top of it; lines where the layer ends, and where plain top-K would."""
+def device_bars(shown: Sequence[Shown], texts: Mapping[str, str]) -> Figure:
+    """Times above, communication below computation, with lines where the layer ends and where plain top-K would; below
+    them the split of the band, with a line at an equal share.
+    """
     scenario = shown[0].moment.scene.scenario
     names = [f"{device} {plain(name)}" for device, name in enumerate(scenario.device_names)]
     longest = max(one.step.metrics["latency"] for one in shown)
     plain_s = shown[0].step.metrics["latency_top_k"]
-    ends = [_line(1e3 * one.step.metrics["latency"], COLOURS[one.place], "solid") for one in shown]
+    ends = [_line(1e3 * one.step.metrics["latency"], COLOURS[one.place], "solid", "y") for one in shown]
     if plain_s < MOST_PLAIN * longest:
-        ends.append(_line(1e3 * plain_s, GREY, "dash"))
+        ends.append(_line(1e3 * plain_s, GREY, "dash", "y"))
     top = 1.06e3 * max(longest, plain_s if plain_s < MOST_PLAIN * longest else 0.0)
+    equal = _line(scenario.radio.bandwidth_hz / 1e6 / scenario.num_devices, GREY, "dash", "y2")
     return {
-        "data": [bar for one in shown for bar in _times(one, names, texts)],
+        "data": [bar for one in shown for bar in (*_times(one, names, texts), _band(one, names))],
         "layout": layout(
-            230,
+            380,
             barmode="group",
             bargap=0.25,
-            xaxis=device_axis(scenario.device_names, texts["axis_device"]),
-            yaxis=axis(texts["axis_ms"], range=[0, top if np.isfinite(top) and top > 0 else 1.0]),
-            shapes=ends,
+            xaxis=device_axis(scenario.device_names, texts["axis_device"]) | {"anchor": "y2"},
+            yaxis=axis(texts["axis_ms"], range=[0, top if np.isfinite(top) and top > 0 else 1.0], domain=[0.47, 1.0]),
+            yaxis2=axis(texts["axis_megahertz"], rangemode="tozero", domain=[0.0, 0.38]),
+            shapes=[*ends, equal],
         ),
     }
+
+
+def _band(one: Shown, names: list[str]) -> dict[str, Any]:
+    hover = f"<b>%{{customdata}}</b><br>{plain(one.label)}: %{{y:.3g}} MHz<extra></extra>"
+    return _bar(one, one.step.bandwidth / 1e6, COLOURS[one.place], names) | {"hovertemplate": hover, "yaxis": "y2"}
 
 
 def _times(one: Shown, names: list[str], texts: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -87,6 +73,6 @@ def _bar(one: Shown, values: Any, colour: str, names: list[str]) -> dict[str, An
     return bar | {"marker": {"color": colour}, "customdata": names, "name": plain(one.label)}
 
 
-def _line(height: float, colour: str, dash: str) -> dict[str, Any]:
+def _line(height: float, colour: str, dash: str, yaxis: str) -> dict[str, Any]:
     line = {"color": colour, "width": 1.6, "dash": dash}
-    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": height, "y1": height, "line": line}
+    return {"type": "line", "xref": "paper", "yref": yaxis, "x0": 0, "x1": 1, "y0": height, "y1": height, "line": line}

@@ -31,16 +31,13 @@ class Course:
     reward: FloatArray
 
 
-def course(
-    courses: Sequence[Course], plain_s: FloatArray, most: FloatArray, step: int, texts: Mapping[str, str]
-) -> Figure:
+def course(courses: Sequence[Course], plain_s: FloatArray, most: FloatArray, texts: Mapping[str, str]) -> Figure:
     """Both as lines over the steps.
 
     Args:
         courses: who is compared.
         plain_s: (T,) seconds of plain top-K with equal shares, in the cells of the first.
         most: (T,) proven most reward in the cells of the first; NaN where nothing is proved yet.
-        step: that is looked at.
         texts: of the page's language.
     """
     steps = list(range(len(plain_s)))
@@ -49,15 +46,6 @@ def course(
     plain_line = _scatter(steps, 1e3 * np.cumsum(plain_s), texts["plain"], grey, "y", "ms")
     rewards = [_line(steps, one.reward, one, "y2") for one in courses]
     proven = _scatter(steps, most, texts["proven_most"], {"color": INK, "width": 1.2, "dash": "dot"}, "y2", "")
-    cursor = {
-        "type": "line",
-        "yref": "paper",
-        "x0": step,
-        "x1": step,
-        "y0": 0,
-        "y1": 1,
-        "line": {"color": INK, "width": 1},
-    }
     return {
         "data": [plain_line, *together, proven, *rewards],
         "layout": layout(
@@ -66,7 +54,6 @@ def course(
             xaxis=axis(texts["axis_step"], anchor="y2", range=[-0.5, len(steps) - 0.5]),
             yaxis=axis(texts["axis_latency"], domain=[0.56, 1.0], rangemode="tozero"),
             yaxis2=axis(texts["axis_reward"], domain=[0.0, 0.44], range=_range(courses, most)),
-            shapes=[cursor],
         ),
     }
 

@@ -8,13 +8,10 @@ from typing import Any, Final
 Figure = dict[str, Any]
 """`data` and `layout`, as Plotly takes them."""
 INK, GREY, FAINT, PAPER = "#1f2933", "#5a6672", "#e4e8ec", "#ffffff"
-WAITING: Final = "#b3263c"
-COLOURS: Final = "#0072B2", "#D55E00", "#008060"
+COLOURS: Final = "#0072B2", "#B84F00", "#007A5A"
 """Of the first policy, the second, and whoever takes over."""
 PALE: Final = "#9ccbe8", "#f3b48e", "#8fd3bd"
 """The same for what a device computes, beside what it sends."""
-DROPPED, ADDED, UNUSED = "#E69F00", "#CC79A7", "#edf0f2"
-BAND: Final = "#cfd8df", "#7fb8d8", "#2f86bb", "#0b5a8f", "#083a63"
 NAMED: Final = 12
 """Up to so many devices are labelled one by one."""
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans CJK SC', 'Noto Sans', sans-serif"

@@ -8,52 +8,35 @@ from typing import Any
 import numpy as np
 
 from explorer.figures.shown import Shown
-from explorer.figures.style import ADDED, DROPPED, UNUSED, Figure, axis, layout, plain, rounded
+from explorer.figures.style import rounded
 from wdmoe_env.arrays import FloatArray, IntArray
 from wdmoe_env.render import Scene
 
 NOT_CHOSEN, LEFT_OUT, TAKEN_IN, KEPT = 0.0, 1.0, 2.0, 3.0
 """Values of the map; kept ones are darker with weight, up to KEPT + 1."""
-SCALE = (
-    (0.0, UNUSED), (0.2, UNUSED), (0.2, DROPPED), (0.45, DROPPED), (0.45, ADDED), (0.7, ADDED),
-    (0.7, "#b8dceb"), (1.0, "#084b83"),
-)  # fmt: skip
 EXPLAINED = 4_096
-"""Up to so many tokens times experts each has its whole story; beyond it the words for what happened."""
+"""Up to so many tokens times experts each has its whole story; beyond it token, expert, weight and what happened."""
 
 
-def token_map(shown: Shown, texts: Mapping[str, str]) -> Figure:
-    """Tokens from left to right, experts from top to bottom, device by device."""
-    scene, selection = shown.moment.scene, shown.step.selection
+def token_map(shown: Shown, texts: Mapping[str, str]) -> dict[str, Any]:
+    """What becomes of each token at each expert. Drawn by `static/pictures.js`.
+
+    Returns `marks`, a row of values an expert, experts in the order of their devices; the `labels` of the rows;
+    `stories`, a text for each place, or None in large cells, and then `weights` and the `words` of the values.
+    """
+    scene = shown.moment.scene
     order = np.argsort(scene.scenario.hosts, kind="stable")
-    hosts, experts = scene.scenario.hosts[order], len(order)
-    marks = _marks(scene, selection)[:, order].T
+    marks = _marks(scene, shown.step.selection)[:, order].T
     small = marks.size <= EXPLAINED
-    ticks = list(range(experts)) if experts <= 16 else list(range(0, experts, experts // 8))
-    label = [f"{order[row]}·{hosts[row]}" if not scene.scenario.compute_model.one_to_one else str(row) for row in ticks]
+    alone = scene.scenario.compute_model.one_to_one
     return {
-        "data": [
-            {
-                "type": "heatmap",
-                "z": rounded(marks, 3),
-                "zmin": 0,
-                "zmax": 4,
-                "colorscale": [list(stop) for stop in SCALE],
-                "showscale": False,
-                "xgap": 1 if small else 0,
-                "ygap": 1 if experts <= 32 else 0,
-                "text": _stories(shown, order, texts) if small else _words(marks, texts),
-                "customdata": None if small else rounded(scene.gate_weights[:, order].T.astype(float), 3),
-                "hovertemplate": "%{text}<extra></extra>" if small else _short(texts),
-            }
-        ],
-        "layout": layout(
-            max(150, min(420, 60 + 15 * experts)),
-            xaxis=axis(texts["axis_token"], showgrid=False),
-            yaxis=axis(
-                texts["axis_expert"], tickvals=ticks, ticktext=label, range=[experts - 0.5, -0.5], showgrid=False
-            ),
-        ),
+        "marks": rounded(marks, 3),
+        "labels": [str(expert) if alone else f"{expert}·{scene.scenario.hosts[expert]}" for expert in order],
+        "experts": order.tolist(),
+        "stories": _stories(shown, order, texts) if small else None,
+        "weights": None if small else rounded(scene.gate_weights[:, order].T.astype(float), 3),
+        "words": [texts[key] for key in ("not_chosen", "dropped", "added", "kept")],
+        "axes": [texts["axis_token"], texts["axis_expert"]],
     }
 
 
@@ -63,15 +46,6 @@ def _marks(scene: Scene, selection: Any) -> FloatArray:
     marks = np.where(selection & ~scene.routed, TAKEN_IN, marks)
     kept = KEPT + scene.gate_weights / max(float(scene.gate_weights.max()), 1e-12)
     return np.where(selection & scene.routed, kept, marks)
-
-
-def _short(texts: Mapping[str, str]) -> str:
-    return texts["hover_token_short"] + "<br>%{text}<extra></extra>"
-
-
-def _words(marks: FloatArray, texts: Mapping[str, str]) -> list[list[str]]:
-    words = np.array([texts["not_chosen"], texts["dropped"], texts["added"], texts["kept"], texts["kept"]])
-    return [list(row) for row in words[marks.astype(int)]]
 
 
 def _stories(shown: Shown, order: IntArray, texts: Mapping[str, str]) -> list[list[str]]:
@@ -100,11 +74,11 @@ class _Teller:
         costs = _token_ms(shown)
         self._where, self._after = [], []
         for device, name in enumerate(scenario.device_names):
-            self._where.append(texts["hover_host"].format(device=device, name=plain(name)))
+            self._where.append(texts["hover_host"].format(device=device, name=name))
             after = [] if np.isnan(costs[device]) else [texts["hover_cost"].format(device=device, ms=costs[device])]
             if shown.price is not None:
                 after.append(texts["hover_price"].format(device=device, price=shown.price[device]))
-            self._after.append("".join(f"<br>{line}" for line in after))
+            self._after.append("".join(f"\n{line}" for line in after))
 
     def story(self, token: int, expert: int, weight: float, rank: int, kind: str, part: float) -> str:
         """Token and expert, weight and rank, where the expert is, and why it is kept or not."""
@@ -113,7 +87,7 @@ class _Teller:
         why = texts[key].format(part=part, device=device, k=self._k)
         named = texts["hover_token"].format(token=token, expert=expert)
         weighed = texts["hover_weight"].format(weight=weight, rank=rank, experts=self._experts)
-        return f"{named}<br>{weighed}<br>{self._where[device]}<br><b>{why}</b>{self._after[device]}"
+        return f"{named}\n{weighed}\n{self._where[device]}\n{why}{self._after[device]}"
 
 
 def _token_ms(shown: Shown) -> FloatArray:
@@ -123,9 +97,7 @@ def _token_ms(shown: Shown) -> FloatArray:
 
 
 def legend(shown: Shown, texts: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(colour, words) of what the map shows, with how many there are."""
-    marks = _marks(shown.moment.scene, shown.step.selection)
-    counts = [int((np.floor(np.minimum(marks, KEPT)) == value).sum()) for value in (KEPT, LEFT_OUT, TAKEN_IN)]
-    colours = SCALE[-1][1], DROPPED, ADDED
-    names = texts["kept"], texts["dropped"], texts["added"]
-    return [(colour, f"{name}: {count}") for colour, name, count in zip(colours, names, counts, strict=True)]
+    """(what, words) of what the map shows, with how many there are."""
+    marks = np.minimum(_marks(shown.moment.scene, shown.step.selection), KEPT)
+    kinds = {"kept": KEPT, "dropped": LEFT_OUT, "added": TAKEN_IN}
+    return [(kind, f"{texts[kind]}: {int((marks == value).sum())}") for kind, value in kinds.items()]

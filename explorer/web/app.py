@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 from explorer.cells.lab import Lab
 from explorer.library import Library
 from explorer.view import PANES, View, ViewError, parse, query
-from explorer.web import export
+from explorer.web import export, folders
 from explorer.web.drawing import Drawing
 from wdmoe_env.texts import LANGUAGES, load_texts
 from wdmoe_env.version import __version__
@@ -87,7 +87,7 @@ def make_app(library: Library, start: View, hosts: frozenset[str]) -> Flask:
             view = asked()
         except ViewError as error:
             fault = str(error)
-        return Response(_page(view, fault, lab, texts[view.lang]))
+        return Response(_page(view, fault, library, texts[view.lang]))
 
     @app.get("/plotly.js")
     def plotly() -> Response:
@@ -102,6 +102,12 @@ def make_app(library: Library, start: View, hosts: frozenset[str]) -> Flask:
     @told
     def course() -> Response:
         return _json(drawing().course())
+
+    @app.get("/folder")
+    @told
+    def folder() -> Response:
+        view = folders.first_opened(asked(), library)
+        return _json(folders.answer(view, library, texts[view.lang]))
 
     @app.get("/view.json")
     @told
@@ -123,21 +129,27 @@ def make_app(library: Library, start: View, hosts: frozenset[str]) -> Flask:
     return app
 
 
-def _page(view: View, fault: str, lab: Lab, texts: dict[str, str]) -> str:
-    library = lab.library
+def _page(view: View, fault: str, library: Library, texts: dict[str, str]) -> str:
     other = next(language for language in LANGUAGES if language != view.lang)
+    shared: dict[str, Any] = {
+        "fault": fault,
+        "texts": texts,
+        "panes": PANES,
+        "other": other,
+        "links": {pane: query(View(lang=view.lang, pane=pane)) for pane in PANES},
+        "version": __version__,
+    }
+    if view.pane != "cell":
+        view = folders.first_opened(view, library)
+        shared["items"] = folders.items(view, library)
+        return render_template("folder.html", view=view, in_other=query(replace(view, lang=other)), **shared)
     return render_template(
         "cell.html",
         view=view,
-        fault=fault,
-        texts=texts,
-        panes=PANES,
+        in_other=query(replace(view, lang=other)),
         scenarios=library.scenarios(),
         policies=library.policies(view.scenario),
-        other=other,
-        in_other=query(replace(view, lang=other)),
-        links={pane: query(replace(View(lang=view.lang), pane=pane)) for pane in PANES},
-        version=__version__,
+        **shared,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,11 +12,11 @@ from explorer.cells.changes import placed
 from explorer.cells.episodes import Episode, piece_of
 from explorer.cells.lab import Cell, Lab
 from explorer.cells.proofs import provable
-from explorer.figures.bars import band_bars, time_bars
+from explorer.figures.bars import device_bars
 from explorer.figures.cell_map import cell_map
 from explorer.figures.course import Course, course
 from explorer.figures.shown import Shown
-from explorer.figures.style import COLOURS, Figure
+from explorer.figures.style import COLOURS
 from explorer.figures.token_map import legend, token_map
 from explorer.view import Piece, View, ViewError
 from wdmoe_env.arrays import FloatArray
@@ -66,7 +66,9 @@ class Drawing:
         """All that depends on the step."""
         shown = self.shown()
         return {
-            "figures": self._figures(shown),
+            "figures": {"devices-figure": device_bars(shown, self.texts)},
+            "maps": {str(one.place): cell_map(one, self.texts) for one in shown},
+            "tokens": {str(one.place): token_map(one, self.texts) for one in shown},
             "table": table(shown, self._until(), provable(self.scenario), self.texts),
             "where": self._where(),
             "words": {str(one.place): self._words(one) for one in shown},
@@ -87,7 +89,7 @@ class Drawing:
         ]
         proved = [self.cell.proofs.of(moment) for moment in moments[0]]
         most = np.array([np.nan if found is None else found.reward for found in proved])
-        figure = course(courses, _metric(moments[0], "latency_top_k"), most, now, self.texts)
+        figure = course(courses, _metric(moments[0], "latency_top_k"), most, self.texts)
         return {
             "figures": {"course": figure},
             "table": table(self.shown(), self._until(), provable(self.scenario), self.texts),
@@ -103,13 +105,6 @@ class Drawing:
             "devices": list(self.scenario.device_names),
             "policies": [_numbers(one) for one in self.shown()],
         }
-
-    def _figures(self, shown: Sequence[Shown]) -> dict[str, Figure]:
-        figures = {"band": band_bars(shown, self.texts), "times": time_bars(shown, self.texts)}
-        for one in shown:
-            figures[f"map-{one.place}"] = cell_map(one, self.texts)
-            figures[f"tokens-{one.place}"] = token_map(one, self.texts)
-        return figures
 
     def _words(self, one: Shown) -> dict[str, Any]:
         """What figures say to those who do not see them, and their legends."""
@@ -181,7 +176,7 @@ def table(
     return rows
 
 
-_VALUES: Final = {
+_VALUES: Final[dict[str, Callable[[Shown], str]]] = {
     "layer_latency": lambda one: f"{1e3 * one.step.metrics['latency']:.4g}",
     "against_plain": lambda one: f"{one.step.metrics['latency'] / one.step.metrics['latency_top_k'] - 1.0:+.1%}",
     "wlr": lambda one: f"{one.step.metrics['wlr']:.4g}",

@@ -51,23 +51,34 @@ async function show(answer) {
   steps = answer.steps;
   Object.assign(find("step"), { max: steps - 1, value: step() });
   find("where").textContent = answer.where;
-  for (const one of document.querySelectorAll("figure.one")) {
-    const words = answer.words[one.dataset.place];
-    const fresh = one.hidden && words;
-    one.hidden = !words;
-    if (!words) continue;
-    const who = one.querySelector(".who"), legend = one.querySelector(".legend"), plot = one.querySelector(".plot");
-    who.textContent = words.label;
-    who.style.background = words.colour;
-    plot.setAttribute("aria-label", plot.id.startsWith("map") ? words.map : words.tokens);
-    if (legend) legend.replaceChildren(...words.legend.flatMap(([colour, text]) => swatch(colour, text)));
-    if (fresh && plot.data) Plotly.purge(plot);
-  }
+  for (const one of document.querySelectorAll("figure.one")) showOne(one, answer);
   showTable(answer);
   showHand(answer.hand);
-  const course = find("course");
-  const cursor = course.layout ? Plotly.relayout(course, { "shapes[0].x0": step(), "shapes[0].x1": step() }) : null;
-  await Promise.all([drawFigures(answer.figures), cursor]);
+  showCursor();
+  await drawFigures(answer.figures);
+}
+
+function showOne(one, answer) {
+  const place = one.dataset.place, words = answer.words[place];
+  one.hidden = !words;
+  if (!words) return;
+  const who = one.querySelector(".who"), map = one.querySelector(".map"), tokens = one.querySelector(".tokens");
+  who.textContent = words.label;
+  who.style.background = words.colour;
+  (map || tokens).setAttribute("aria-label", map ? words.map : words.tokens);
+  if (map) return drawMap(map, answer.maps[place]);
+  one.querySelector(".legend").replaceChildren(...words.legend.flatMap(([kind, text]) => swatch(MARKS[kind], text)));
+  drawTokens(tokens, answer.tokens[place]);
+}
+
+// Upon the episode's figure, which is not drawn again while the step moves.
+function showCursor() {
+  const cursor = find("cursor"), plot = find("course"), layout = plot._fullLayout;
+  if (!layout) return;
+  cursor.hidden = false;
+  cursor.style.left = `${plot.offsetLeft + layout.xaxis._offset + layout.xaxis.d2p(step())}px`;
+  cursor.style.top = `${plot.offsetTop + layout._size.t}px`;
+  cursor.style.height = `${layout._size.h}px`;
 }
 
 function swatch(colour, text) {
@@ -108,6 +119,7 @@ async function follow() {
       const answer = await ask(`course${asked()}`);
       if (explorer.busy || courseOf !== withoutStep()) return;
       await drawFigures(answer.figures);
+      showCursor();
       if (explorer.answer) showTable({ ...explorer.answer, table: answer.table });
       explorer.done = answer.done;
     }
@@ -263,9 +275,15 @@ function begin() {
     set({ band: megahertz > 0 ? String(megahertz * 1e6) : null });
   });
   find("as-drawn").addEventListener("click", () => set({ band: null, distance: null, speed: null }));
+  for (const place of document.querySelectorAll(".tokens")) tellStories(place);
+  find("course").addEventListener("click", (event) => {
+    const plot = find("course"), axis = plot._fullLayout && plot._fullLayout.xaxis;
+    if (axis) go(Math.round(axis.p2d(event.clientX - plot.getBoundingClientRect().left - axis._offset)));
+  });
+  window.addEventListener("resize", () => { if (explorer.answer) show(explorer.answer); });
   find("controls").addEventListener("submit", (event) => event.preventDefault());
   document.addEventListener("keydown", (event) => {
-    if (event.target.closest("input, select, button, a, summary") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("input, select, button, a, summary, canvas") || event.ctrlKey || event.metaKey || event.altKey) return;
     const move = { ArrowLeft: moves.previous, ArrowRight: moves.next, Home: moves.first, End: moves.last, " ": () => find("play").click() }[event.key];
     if (move) { event.preventDefault(); move(); }
   });

@@ -1,0 +1,202 @@
+"""The application answers what the simulator says, and refuses what it should."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import baselines
+from explorer import __main__ as command
+from explorer.cells.changes import begin
+from explorer.library import Library
+from explorer.view import View
+from explorer.web.app import make_app
+from wdmoe_env import load_scenario
+
+HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@pytest.fixture(scope="module")
+def client():
+    return make_app(Library(), View(), HOSTS).test_client()
+
+
+def asked(client, path):
+    return client.get(path, base_url="http://127.0.0.1:8050")
+
+
+def row(table, name):
+    return next(values for title, values in table if title == name)
+
+
+@pytest.mark.parametrize(("lang", "words"), [("en", "Take over"), ("zh", "亲手决策")])
+def test_the_page_speaks_its_language(client, lang, words):
+    answer = asked(client, f"/?lang={lang}")
+    assert answer.status_code == 200
+    assert words in answer.text
+    assert f'<html lang="{"zh-CN" if lang == "zh" else lang}">' in answer.text
+    assert "<option selected>paper</option>" in answer.text
+
+
+@pytest.mark.parametrize("pane", ["results", "training", "testbed"])
+def test_a_pane_with_nothing_to_open_says_how_to_start(client, pane):
+    assert "python -m explorer --folders" in asked(client, f"/?pane={pane}").text
+
+
+def test_answers_may_not_be_used_by_other_pages(client):
+    headers = asked(client, "/").headers
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "script-src 'self';" in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "Access-Control-Allow-Origin" not in headers
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8050", "127.0.0.1.evil.example"])
+def test_a_foreign_name_for_this_machine_is_refused(client, host):
+    assert client.get("/draw", base_url=f"http://{host}").status_code == 403
+
+
+@pytest.mark.parametrize("host", ["localhost:1", "127.0.0.1", "[::1]:8050"])
+def test_names_of_this_machine_are_served(client, host):
+    assert client.get("/", base_url=f"http://{host}").status_code == 200
+
+
+def test_a_name_in_a_link_is_text_and_no_markup(client):
+    answer = asked(client, "/?scenario=%3Cscript%3Ealert(1)%3C/script%3E")
+    assert "<script>alert" not in answer.text
+    assert "&lt;script&gt;alert" in answer.text
+
+
+def test_a_step_is_that_of_the_simulator(client):
+    scenario = load_scenario("paper")
+    simulator, policy = begin(scenario, 3, {}), baselines.make("price")
+    policy.reset(scenario, 1)
+    for _ in range(3):
+        decision = policy.decide(simulator.observation)
+        outcome = simulator.step(decision)
+    answer = asked(client, "/draw?a=wdmoe&b=price&seed=3&step=2").json
+    metrics = outcome.metrics
+    assert row(answer["table"], "This layer") == ["wdmoe", "price"]
+    assert row(answer["table"], "Latency, ms")[1] == f"{1e3 * metrics['latency'][0]:.4g}"
+    assert row(answer["table"], "Reward")[1] == f"{outcome.reward[0]:.3f}"
+    assert row(answer["table"], "WLR, 1/s")[1] == f"{metrics['wlr'][0]:.4g}"
+    assert row(answer["table"], "Of the proven most") == ["proving…"] * 2
+    bars = answer["figures"]["devices-figure"]["data"]
+    assert bars[5]["y"] == pytest.approx(decision.bandwidth[0] / 1e6, rel=1e-3)
+    assert answer["where"] == "pass 1 of 1, layer 3 of 32"
+    assert answer["steps"] == 32
+
+
+def test_the_same_policy_twice_is_shown_once(client):
+    assert list(asked(client, "/draw?a=wdmoe&b=wdmoe").json["words"]) == ["0"]
+
+
+def test_prices_by_hand_change_the_layer_as_the_simulator_says(client):
+    link = "/draw?a=top-k&b=price&pieces=0@0,0,0,0,0.9,0,0,0"
+    answer = asked(client, link).json
+    assert list(answer["words"]) == ["0", "1", "2"]
+    assert answer["hand"]["taken"]
+    assert answer["hand"]["price"][4] == 0.9
+    assert sum(answer["hand"]["share"]) == pytest.approx(1.0, abs=1e-3)
+    tokens = np.array(answer["tokens"]["2"]["marks"])
+    assert (tokens[4] >= 2).sum() < (np.array(answer["tokens"]["0"]["marks"])[4] >= 2).sum()
+
+
+def test_the_course_proves_until_all_is_proved(client):
+    link = "/course?scenario=tiny-moe&a=wdmoe&b=price"
+    answers = [asked(client, link).json]
+    while not answers[-1]["done"]:
+        answers.append(asked(client, link).json)
+        assert len(answers) < 100
+    _, one, other, proven, *rewards = answers[-1]["figures"]["course"]["data"]
+    assert None not in proven["y"]
+    assert all(
+        reward <= most * (1 + 1e-3) for line in rewards for reward, most in zip(line["y"], proven["y"], strict=True)
+    )
+    assert row(answers[-1]["table"], "Of the proven most")[1].endswith("%")
+    assert len(one["y"]) == len(other["y"]) == load_scenario("tiny-moe").steps_per_episode
+
+
+def test_where_nothing_can_be_proved_the_page_says_so(client, tmp_path):
+    data = load_scenario("paper", radio={"medium": "shared"}).model_dump(mode="json", exclude_none=True)
+    (tmp_path / "own.yaml").write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in data.items()))
+    own = make_app(Library([tmp_path]), View(), HOSTS).test_client()
+    answer = asked(own, f"/draw?scenario={tmp_path.name}/own.yaml&a=top-k&b=wdmoe").json
+    assert row(answer["table"], "Of the proven most") == ["no bound known"] * 2
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("step=99", "step is 99, expected 0 to 31"),
+        ("scenario=nowhere", "scenario 'nowhere' is not in the folders"),
+        ("a=runs/x", "policy 'runs/x' is none of those"),
+        ("what=1", "'what' is no part of a link"),
+        ("band=-3", "band is '-3'"),
+    ],
+)
+@pytest.mark.parametrize("path", ["draw", "course", "view.json"])
+def test_a_link_that_cannot_be_is_answered_with_what_is_wrong(client, path, query, message):
+    answer = asked(client, f"/{path}?{query}")
+    assert answer.status_code == 400
+    assert message in answer.json["error"]
+
+
+def test_the_page_of_a_broken_link_says_what_is_wrong(client):
+    answer = asked(client, "/?step=minus")
+    assert answer.status_code == 200
+    assert "step is &#39;minus&#39;, expected a whole number" in answer.text
+
+
+def test_what_is_open_in_a_pane_is_in_the_folders(client):
+    assert "not in the folders" in asked(client, "/folder?pane=results&item=a").json["error"]
+    assert "pane is 'cell'" in asked(client, "/folder?item=a").json["error"]
+
+
+def test_a_view_is_exported_as_numbers(client):
+    answer = asked(client, "/view.json?step=1&pieces=1@0.5,0,0,0,0,0,0,0")
+    assert "attachment" in answer.headers["Content-Disposition"]
+    assert [one["policy"] for one in answer.json["policies"]] == ["wdmoe", "price", "You"]
+    first = answer.json["policies"][0]
+    assert sum(first["bandwidth_hz"]) == pytest.approx(100e6)
+    assert len(first["selection"]) == 64
+    times = np.array(first["communication_s"]) + np.array(first["computation_s"])
+    assert times.max() == pytest.approx(first["metrics"]["latency"], rel=1e-6)
+    assert answer.json["policies"][2]["price"][0] > 0
+    assert answer.json["link"] == "?step=1&pieces=1@0.5,0,0,0,0,0,0,0"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "frames"), [("png", 1), ("gif", 3)])
+def test_a_view_is_exported_as_picture_and_film(client, kind, frames):
+    answer = asked(client, f"/view.{kind}?step=2")
+    picture = Image.open(io.BytesIO(answer.data))
+    assert picture.format == kind.upper()
+    assert picture.size == (2560, 800)
+    assert getattr(picture, "n_frames", 1) == frames
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scenario", "nowhere"], "scenario 'nowhere' is not in the folders"),
+        (["--folders", "nowhere"], "folder 'nowhere' does not exist"),
+        (["--host", "203.0.113.1", "--no-browser"], "cannot listen on 203.0.113.1"),
+    ],
+)
+def test_what_cannot_be_served_is_told_at_the_start(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert command.main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_command_serves_until_it_is_interrupted(tmp_path, monkeypatch, capsys):
+    def interrupt(server):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("werkzeug.serving.BaseWSGIServer.serve_forever", interrupt)
+    assert command.main(["--port", "0", "--no-browser", "--lang", "zh", "--scenario", "jetson"]) == 0
+    assert "/?lang=zh&scenario=jetson" in capsys.readouterr().out
