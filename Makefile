@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 DEMO_STEPS ?= 700000
 
-.PHONY: test fast lint types unit quick demo format clean
+.PHONY: test fast lint types unit quick demo pictures format clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,10 @@ demo: $(VENV)/.ready
 	$(BIN)/python evaluate.py --scenario paper --policies top-k,top-k+bandwidth,wdmoe,dynamic-skipping,constant-price,price,random,$(DEMO)/ppo \
 		--episodes 200 --out $(DEMO)/comparison --wandb offline
 	$(BIN)/python -m evaluation.snapshot --policy $(DEMO)/ppo --out $(DEMO)/step.png
+
+# The pictures of the page in the documentation, as its tests see them; needs Chromium.
+pictures: $(VENV)/.ready
+	WDMOE_PICTURES=docs/images $(BIN)/pytest -q -m browser tests/explorer
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .

@@ -30,6 +30,7 @@ SMALL: dict[str, str] = {
     "decision_time": "--scenario {tiny} --policies top-k,price --decisions 3",
     "decode": "--shapes mixtral --tokens 2 --states 2 --exact 1",
     "env_throughput": "--scenario {tiny} --seconds 0.001 --repeats 1",
+    "explorer_steps": "--scenarios paper --steps 2 --no-browser",
     "features": "--run {run} --episodes 2",
     "fuzz": "--cases 30 --kinds decisions actions",
     "gate_statistics": "--family uniform --passes 4",
