@@ -36,6 +36,7 @@ from wdmoe_env.console.progress import counting
 from wdmoe_env.console.words import words
 from wdmoe_env.plugins import load_plugins
 from wdmoe_env.testbed.kernel import Links
+from wdmoe_env.texts import Language
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class Options:
     """Directory for the results; by default results/<time>."""
     overwrite: bool = False
     """Replace the results that --out already holds."""
+    lang: Language = "en"
+    """Language of report.html: en or zh."""
     json: bool = False
     """Print the summary as JSON on standard output, and nothing else there."""
     wandb: WandbMode = "disabled"
@@ -123,7 +126,7 @@ def evaluate(options: Options, command: str) -> summary.Summary:
         made = summary.build(comparisons, plan, command, reader.facts if reader else None, live.facts if live else None)
         if live is not None:
             outputs.write_live(live, scenarios[0], out)
-        plots = outputs.write(comparisons, made, out)
+        plots = outputs.write(comparisons, made, out, options.lang)
         with printing():
             terminal.show(comparisons, plan, out)
         if options.wandb != "disabled":

@@ -16,7 +16,7 @@ import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = "train.py", "evaluate.py"
-PACKAGES = "wdmoe_env", "baselines", "agents", "evaluation", "benchmarks"
+PACKAGES = "wdmoe_env", "baselines", "agents", "evaluation", "explorer", "benchmarks"
 SETTINGS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
 LAYERS: dict[str, list[str]] = {
     contract.get("containers", [""])[0]: contract["layers"]

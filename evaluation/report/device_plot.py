@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from evaluation.comparison import Comparison
+from evaluation.comparison import Comparison, Result
 from evaluation.report import style
 from wdmoe_env import Scenario
-from wdmoe_env.arrays import IntArray
+from wdmoe_env.arrays import FloatArray, IntArray
 
 _SHOWN_DEVICES = 12
 _ALIKE = "if all were alike"
@@ -26,7 +26,7 @@ def bottlenecks(comparison: Comparison, path: Path) -> str:
     color, width = style.colors(names), 0.8 / len(names)
     place, sizes = np.arange(len(labels)), np.bincount(group)
     for index, result in enumerate(comparison.results):
-        share = np.bincount(group, weights=np.mean([run.slowest for run in result.runs], axis=0))
+        share = slowest_shares(result, group)
         offset = (index - (len(names) - 1) / 2) * width
         axes.bar(place + offset, share, width * 0.9, color=color[result.name], label=result.name)
     alike: dict[str, Any] = {"color": style.INK, "lw": 1.2, "ls": (0, (3, 2)), "label": _ALIKE}
@@ -50,6 +50,11 @@ def bottlenecks(comparison: Comparison, path: Path) -> str:
         f"Share of layers in which {who} is the slowest, the one that all others wait for; devices that finish "
         "together share a layer."
     )
+
+
+def slowest_shares(result: Result, group: IntArray) -> FloatArray:
+    """Share of layers in which the slowest device is of each group, mean over runs."""
+    return np.asarray(np.bincount(group, weights=np.mean([run.slowest for run in result.runs], axis=0)))
 
 
 def device_groups(scenario: Scenario) -> tuple[list[str], IntArray]:

@@ -79,8 +79,13 @@ def learning_curve(comparison: Comparison, path: Path) -> str | None:
 
 
 def read_curves(result: Result) -> Curves | None:
+    """As `curves_of_runs`, of a result's runs."""
+    return curves_of_runs(result.contender.run_dirs)
+
+
+def curves_of_runs(run_dirs: Sequence[Path]) -> Curves | None:
     """Curves of all runs on a common grid of steps; None where no run has one, or they have no steps in common."""
-    frames = [frame for run_dir in result.contender.run_dirs if (frame := _read(run_dir / FILE)) is not None]
+    frames = [frame for run_dir in run_dirs if (frame := _read(run_dir / FILE)) is not None]
     if not frames:
         return None
     steps = [frame["timesteps"].to_numpy() for frame in frames]

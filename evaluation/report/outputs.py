@@ -1,11 +1,13 @@
-"""The files of a comparison: summary.json, episodes.parquet, plots and report.html."""
+"""The files of a comparison: summary.json, episodes.parquet, plots, figures.json and report.html."""
 
 from __future__ import annotations
 
 import io
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -13,15 +15,19 @@ from evaluation.comparison import Comparison
 from evaluation.episodes.errors import EvaluationError
 from evaluation.episodes.live import Live
 from evaluation.report import html, plots, summary
+from evaluation.report.interactive import build
 from evaluation.report.plots import Plot
 from wdmoe_env import Scenario
 from wdmoe_env.files.atomic import fresh_folder, write_bytes, write_text
 from wdmoe_env.files.lock import lock_of, locked
 from wdmoe_env.files.safe import StorageError, read_json
+from wdmoe_env.texts import Language, load_texts
 
 SUMMARY = "summary.json"
 EPISODES = "episodes.parquet"
 REPORT = "report.html"
+FIGURES = "figures.json"
+"""The report's figures alone, for whoever shows them elsewhere."""
 DEFAULT = Path("results")
 
 
@@ -62,7 +68,7 @@ def _clear(out: Path) -> None:
     except (StorageError, LookupError, TypeError):
         scenarios = []
     drawn = [out / f"{plots.name_of(scenario, draw)}.png" for scenario in scenarios for draw in plots.DRAWN]
-    for file in (out / SUMMARY, out / REPORT, out / EPISODES, *drawn):
+    for file in (out / SUMMARY, out / REPORT, out / FIGURES, out / EPISODES, *drawn):
         file.unlink(missing_ok=True)
 
 
@@ -80,7 +86,9 @@ def write_live(live: Live, scenario: Scenario, out: Path) -> None:
         raise EvaluationError(f"cannot write the records to {out}: {error.strerror or error}") from error
 
 
-def write(comparisons: Sequence[Comparison], made: summary.Summary, out: Path) -> dict[str, list[Plot]]:
+def write(
+    comparisons: Sequence[Comparison], made: summary.Summary, out: Path, language: Language = "en"
+) -> dict[str, list[Plot]]:
     """Write all files in the place of those that are there; returns the plots.
 
     The summary comes last, so that a directory which has one is complete; data come before pictures.
@@ -94,7 +102,11 @@ def write(comparisons: Sequence[Comparison], made: summary.Summary, out: Path) -
         summary.episode_table(comparisons).write_parquet(table)
         write_bytes(out / EPISODES, table.getvalue())
         drawn = {comparison.scenario.name: plots.draw_all(comparison, out) for comparison in comparisons}
-        write_text(out / REPORT, html.render(comparisons, drawn, made))
+        words = load_texts(html.TEXTS, language)
+        figures = {comparison.scenario.name: build(comparison, words) for comparison in comparisons}
+        kept = {name: [asdict(one) for one in drawn] for name, drawn in figures.items()}
+        write_text(out / FIGURES, json.dumps(kept, separators=(",", ":"), allow_nan=False))
+        write_text(out / REPORT, html.render(comparisons, figures, made, language))
         write_text(out / SUMMARY, f"{summary.dumps(made)}\n")
     except OSError as error:
         raise EvaluationError(f"cannot write the results to {out}: {error.strerror or error}") from error

@@ -85,7 +85,7 @@ def layer_latency(comparison: Comparison, path: Path) -> str:
     figure, axes = style.new_plot(f"How long a layer takes · {comparison.scenario.name}")
     names = [result.name for result in comparison.results]
     color, dash = style.colors(names), style.dashes(names)
-    values = {result.name: _layer_ms(result) for result in comparison.results}
+    values = {result.name: layer_ms(result) for result in comparison.results}
     ends = np.array([np.percentile(values[result.name], [0.2, 99]) for result in near(comparison.results)])
     low, high = ends[:, 0].min(), ends[:, 1].max()
     share = np.linspace(0, 1, 4 * _POINTS + 1)
@@ -120,7 +120,8 @@ def _label(result: Result) -> str:
     return text if change == "0 %" else f"{text}  ({'−' if ratio < 1 else '+'}{change})"  # noqa: RUF001 - a minus
 
 
-def _layer_ms(result: Result) -> FloatArray:
+def layer_ms(result: Result) -> FloatArray:
+    """Milliseconds of every layer of all runs."""
     return np.concatenate([run.steps["latency"].ravel() for run in result.runs]).astype(np.float64) * 1e3
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +26,10 @@ def profiles(comparison: Comparison, path: Path) -> str:
     names = [result.name for result in comparison.results]
     color, dash = style.colors(names), style.dashes(names)
     shown = _shown(comparison.results)
-    tables = {result.name: _rewards(result) for result in shown}
-    levels = _levels(list(tables.values()))
-    for name, table in tables.items():
-        resampled = draw(len(table), comparison.results[0].runs[0].clusters).shares_above(table, levels)
-        # Where all curves are at one end they would hide each other.
-        within = (levels >= table.min() - _step(levels)) & (levels <= table.max() + _step(levels))
-        low, high = np.percentile(resampled[:, within], [2.5, 97.5], axis=0)
-        axes.fill_between(levels[within], low, high, color=color[name], alpha=0.18, linewidth=0)
-        share = (table.ravel() > levels[within, np.newaxis]).mean(axis=1)
-        axes.plot(levels[within], share, color=color[name], ls=dash[name], lw=2, label=name)
+    levels = _levels([_rewards(result) for result in shown])
+    for name, curve in profile_curves(comparison).items():
+        axes.fill_between(curve.levels, curve.low, curve.high, color=color[name], alpha=0.18, linewidth=0)
+        axes.plot(curve.levels, curve.share, color=color[name], ls=dash[name], lw=2, label=name)
     axes.set_xlim(levels[0], levels[-1])
     axes.set_ylim(0, 1.01)
     axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -54,6 +49,30 @@ def profiles(comparison: Comparison, path: Path) -> str:
         "are 95 % intervals at each level, from the bootstrap over runs and episodes."
         f"{f' Outside of the picture: {outside}.' if outside else ''}"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Share of (run, episode) with more reward than each of L levels, (L,), with the ends of its 95 % band."""
+
+    levels: FloatArray
+    share: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+def profile_curves(comparison: Comparison) -> dict[str, Profile]:
+    """The profile of each policy that has one, where it is not at one end like all others."""
+    tables = {result.name: _rewards(result) for result in _shown(comparison.results)}
+    levels, found = _levels(list(tables.values())), {}
+    for name, table in tables.items():
+        resampled = draw(len(table), comparison.results[0].runs[0].clusters).shares_above(table, levels)
+        # Where all curves are at one end they would hide each other.
+        within = (levels >= table.min() - _step(levels)) & (levels <= table.max() + _step(levels))
+        low, high = np.percentile(resampled[:, within], [2.5, 97.5], axis=0)
+        share = (table.ravel() > levels[within, np.newaxis]).mean(axis=1)
+        found[name] = Profile(levels[within], share, low, high)
+    return found
 
 
 def _shown(results: Sequence[Result]) -> list[Result]:

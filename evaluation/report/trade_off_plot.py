@@ -32,7 +32,7 @@ def trade_off(comparison: Comparison, path: Path) -> str:
     floor, shown, bound = comparison.scenario.reward.mass_floor, near(comparison.results), comparison.bound
     for index, result in enumerate(shown):
         _cloud(axes, result, color[result.name], _MARKERS[index % len(_MARKERS)])
-    latencies, masses = ([_episodes(result, key) for result in shown] for key in ("latency_ms", "retained_mass"))
+    latencies, masses = ([episodes(result, key) for result in shown] for key in ("latency_ms", "retained_mass"))
     low, high = _padded(min(floor, np.percentile(np.concatenate(masses), 0.2)), 1.0)
     axes.set_ylim(low, high)
     fastest = None if bound is None else float(np.interp(low, bound.mass, bound.latency_ms))
@@ -60,7 +60,7 @@ def near(results: Sequence[Result]) -> list[Result]:
 
 
 def _cloud(axes: Axes, result: Result, color: str, marker: str) -> None:
-    across, up = _episodes(result, "latency_ms"), _episodes(result, "retained_mass")
+    across, up = episodes(result, "latency_ms"), episodes(result, "retained_mass")
     axes.scatter(across[:_POINTS], up[:_POINTS], s=9, color=color, alpha=0.3, linewidths=0, zorder=2)
     look: dict[str, Any] = {"color": color, "ms": 10, "mec": "white", "mew": 1.3, "zorder": 4, "ls": ""}
     mean = result.estimates["latency_ms"].mean, result.estimates["retained_mass"].mean
@@ -126,5 +126,6 @@ def _outside(results: Sequence[Result]) -> str:
     return f" Outside of the picture: {', '.join(far)}." if far else ""
 
 
-def _episodes(result: Result, metric: str) -> FloatArray:
+def episodes(result: Result, metric: str) -> FloatArray:
+    """A metric of all runs' episodes, one after the other."""
     return np.concatenate([run.episodes[metric] for run in result.runs])

@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from evaluation.report.interactive import curves
 from explorer.figures.recording import devices_figure, layers_figure, read_recording
 from explorer.figures.style import Figure
 from explorer.library import Kind, Library
 from explorer.view import View, ViewError, query
-from wdmoe_env.files.safe import StorageError
+from wdmoe_env.files.safe import StorageError, read_json
 
 KINDS: Final[dict[str, Kind]] = {"results": "results", "training": "run", "testbed": "testbed"}
 """What a pane opens."""
+FIGURES: Final = "figures.json"
+"""See `evaluation.report.outputs`; named here, as it loads what draws pictures."""
 Texts = Mapping[str, str]
 
 
@@ -43,23 +46,33 @@ def answer(view: View, library: Library, texts: Texts) -> dict[str, Any]:
     if view.pane == "testbed":
         return _recording(path, view, texts)
     try:
-        found = _results(path, view) if view.pane == "results" else _training(path, view)
-    except (StorageError, ValueError, OSError) as error:
+        return _results(path) if view.pane == "results" else _training(path, texts)
+    except (StorageError, ValueError) as error:
         raise ViewError(f"{view.item}: {error}") from error
-    headings = [{"id": f"figure-{number}", "title": name, "said": ""} for number, name in enumerate(found)]
-    return {"headings": headings, "figures": {f"figure-{n}": figure for n, figure in enumerate(found.values())}}
 
 
-def _results(path: Path, view: View) -> dict[str, Figure]:
-    from evaluation.report.interactive import figures_of  # reads tables: only where it is needed
+def _results(path: Path) -> dict[str, Any]:
+    """What `evaluate.py` drew, read back."""
+    found = read_json(path / FIGURES)
+    headings, figures = list[dict[str, str]](), dict[str, Figure]()
+    for number, (scenario, drawn) in enumerate(found.items()):
+        for one in drawn if isinstance(drawn, list) else ():
+            place = f"figure-{number}-{len(figures)}"
+            headings.append({"id": place, "title": f"{scenario}: {one['title']}", "said": one["caption"]})
+            figures[place] = {"data": list(one["figure"]["data"]), "layout": dict(one["figure"]["layout"])}
+    return {"headings": headings, "figures": figures, "policies": _policies(figures)}
 
-    return figures_of(path, view.lang)
+
+def _policies(figures: Mapping[str, Figure]) -> list[str]:
+    """Policies that figures show, for their switches."""
+    named = [trace["meta"]["policy"] for figure in figures.values() for trace in figure["data"] if "meta" in trace]
+    return list(dict.fromkeys(named))
 
 
-def _training(path: Path, view: View) -> dict[str, Figure]:
-    from evaluation.report.interactive import curves_of
-
-    return curves_of([path], view.lang)
+def _training(path: Path, texts: Texts) -> dict[str, Any]:
+    figures = {"curve": curves([path], texts)}
+    heading = {"id": "curve", "title": texts["training_title"], "said": texts["training_said"]}
+    return {"headings": [heading], "figures": figures, "policies": []}
 
 
 def _recording(path: Path, view: View, texts: Texts) -> dict[str, Any]:
