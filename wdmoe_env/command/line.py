@@ -39,6 +39,7 @@ TABLES: Final = {
     "presets": (preset_table, "list the scenarios that come with the project"),
     "version": (version_table, "tell the versions of the project, of Python and of the main libraries"),
 }
+OPTIONS: Final = {"-h": "help", "--help": "help", "--version": "version"}
 MODULES: Final = {
     "train": Module("train", "train", "train a policy with PPO or SAC"),
     "evaluate": Module("evaluate", "train", "compare policies in the same held-out episodes"),
@@ -60,16 +61,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: the command line that is run ends so.
     """
     tolerate_locale()
-    name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["help"]
+    name = OPTIONS.get(name, name)
     if name in MODULES:
         return _run(name, MODULES[name], rest)
-    known = {"-h": _help, "--help": _help, "--version": version_table, **{key: do for key, (do, _) in TABLES.items()}}
-    if name not in known:
+    if name not in ("help", *TABLES):
         return fault(f"unknown command {name!r}, expected one of {', '.join([*TABLES, *MODULES])}")
-    if rest and rest not in (["-h"], ["--help"]):
+    if name == "help" or rest in (["-h"], ["--help"]):
+        return _show(_help())
+    if rest:
         return fault(f"wdmoe {name} takes no arguments, but was given {' '.join(rest)}")
+    return _show(TABLES[name][0]())
+
+
+def _show(text: str) -> int:
     with printing():
-        print(known[name]() if not rest else _help())
+        print(text)
     return 0
 
 
