@@ -19,9 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
-def own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands that run in this process set `sys.argv`."""
+def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that run in this process set `sys.argv`, and are imported by nobody before."""
     monkeypatch.setattr(sys, "argv", ["wdmoe"])
+    for module in MODULES.values():
+        for name in (f"{PROJECT}.{module.name}", f"{PROJECT}.{module.name}.__main__"):
+            if name.endswith(".__main__") or not hasattr(sys.modules.get(name), "__path__"):
+                monkeypatch.delitem(sys.modules, name, raising=False)
 
 
 def test_presets_tells_of_each_its_size_and_what_makes_it_hard(capsys: pytest.CaptureFixture[str]) -> None:
