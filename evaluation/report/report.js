@@ -12,7 +12,7 @@ async function begin() {
   script.textContent = await unpack(document.getElementById("plotly").textContent.trim());
   document.head.append(script);
   const figures = JSON.parse(document.getElementById("figures").textContent);
-  const options = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+  const options = { displaylogo: false, responsive: true, showTips: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
   for (const [place, figure] of Object.entries(figures)) {
     document.getElementById(place).style.height = `${figure.layout.height}px`;
     await Plotly.newPlot(place, figure.data, figure.layout, options);

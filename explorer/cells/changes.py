@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
 from wdmoe_env import Scenario, Simulator, load_scenario
 from wdmoe_env.arrays import FloatArray
 from wdmoe_env.gating.bank import Split
 from wdmoe_env.hardware.latency.recordings import LatencyReplay
 from wdmoe_env.hardware.latency.replay import LatencyDistribution
-from wdmoe_env.settings.devices import COMPUTE, ComputeSettings, register
-from wdmoe_env.settings.kinds import ByKind
+from wdmoe_env.settings.devices import ComputeSettings, DeviceSettings
 from wdmoe_env.settings.parts import ModelSettings
 from wdmoe_env.simulator.state import SimulatorState
 from wdmoe_env.system.channel import path_loss_db
 
-KIND: Final = "explorer-sped-up"
 SPLIT: Final[Split] = "test"
 """Of gate weights: what training never sees."""
 
 
-@register
 class SpedUp(ComputeSettings):
-    """A device that computes `speed` times as fast as another compute model says."""
+    """A device that computes `speed` times as fast as another compute model says.
 
-    kind: Literal["explorer-sped-up"]
-    of: Annotated[ComputeSettings, ByKind(COMPUTE)]
+    It is not registered: scenario files cannot name it.
+    """
+
+    kind: Literal["sped-up"] = "sped-up"
+    of: SerializeAsAny[ComputeSettings]
     speed: Annotated[float, Field(gt=0.0, le=100.0)]
 
     def expert_time(self, model: ModelSettings, tokens: int) -> tuple[float, float]:
@@ -59,19 +59,19 @@ def changed(scenario: Scenario, band: float | None, speed: Mapping[int, float]) 
         ValueError: there is no such device, or the scenario cannot be so.
     """
     _check_devices(speed, scenario, "speed")
-    changes: dict[str, Any] = {} if band is None else {"radio": {"bandwidth_hz": band}}
-    if speed:
-        changes["devices"] = [
-            _device(scenario, device, speed.get(device, 1.0)) for device in range(scenario.num_devices)
-        ]
-    return load_scenario(scenario, **changes) if changes else scenario
+    if band is not None:
+        scenario = load_scenario(scenario, radio={"bandwidth_hz": band})
+    if not speed:
+        return scenario
+    devices = tuple(_device(scenario, device, speed.get(device, 1.0)) for device in range(scenario.num_devices))
+    # Not `model_copy`, which takes over what was derived from the devices before.
+    return Scenario.model_construct(**{**dict(scenario), "devices": devices})
 
 
-def _device(scenario: Scenario, device: int, speed: float) -> dict[str, Any]:
-    group = scenario.device_groups[device].model_dump(mode="json", exclude_none=True)
-    if speed != 1.0:
-        group["compute"] = {"kind": KIND, "of": group["compute"], "speed": speed}
-    return {**group, "name": scenario.device_names[device], "count": 1}
+def _device(scenario: Scenario, device: int, speed: float) -> DeviceSettings:
+    group = scenario.device_groups[device]
+    compute = group.compute if speed == 1.0 else SpedUp(of=group.compute, speed=speed)
+    return group.model_copy(update={"name": scenario.device_names[device], "count": 1, "compute": compute})
 
 
 def placed(scenario: Scenario) -> bool:

@@ -63,8 +63,8 @@ def _said(one: Shown, device: int, texts: Mapping[str, str]) -> str:
     parts = texts["hover_parts"].format(
         sending=1e3 * one.step.communication[device], computing=1e3 * one.step.computation[device]
     )
-    slack = 1e3 * (one.step.metrics["latency"] - one.times[device])
-    waits = texts["waited_for"] if device == one.waiting else texts["waits"].format(ms=slack)
+    early = 1e3 * (one.step.metrics["latency"] - one.times[device])
+    waits = texts["waited_for"] if device == one.waiting else texts["waits"].format(ms=early)
     return f"{plain(one.label)}: {parts}<br>{waits}"
 
 

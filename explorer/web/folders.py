@@ -54,11 +54,18 @@ def answer(view: View, library: Library, texts: Texts) -> dict[str, Any]:
 def _results(path: Path) -> dict[str, Any]:
     """What `evaluate.py` drew, read back."""
     found = read_json(path / FIGURES)
+    try:
+        return _shown(found)
+    except (LookupError, TypeError, ValueError) as error:
+        raise ViewError(f"{path.name}/{FIGURES} is none of evaluate.py's: {type(error).__name__} {error}") from error
+
+
+def _shown(found: Mapping[str, Any]) -> dict[str, Any]:
     headings, figures = list[dict[str, str]](), dict[str, Figure]()
     for number, (scenario, drawn) in enumerate(found.items()):
-        for one in drawn if isinstance(drawn, list) else ():
+        for one in drawn:
             place = f"figure-{number}-{len(figures)}"
-            headings.append({"id": place, "title": f"{scenario}: {one['title']}", "said": one["caption"]})
+            headings.append({"id": place, "title": f"{scenario}: {one['title']}", "said": str(one["caption"])})
             figures[place] = {"data": list(one["figure"]["data"]), "layout": dict(one["figure"]["layout"])}
     return {"headings": headings, "figures": figures, "policies": _policies(figures)}
 

@@ -38,7 +38,7 @@ def test_a_sequence_of_measurements_is_replayed_faster(monkeypatch):
     recorded = LatencySequence(np.array([4.0, 6.0]), np.array([1, 1]), np.array([0.0, 5.0]))
     of = MeasuredCompute(kind="measured", board="orin-nano-8gb")
     monkeypatch.setattr(MeasuredCompute, "recording", lambda self, model, tokens: recorded)
-    found = SpedUp(kind="explorer-sped-up", of=of, speed=4.0).recording(load_scenario(MEASURED).model, 1)
+    found = SpedUp(of=of, speed=4.0).recording(load_scenario(MEASURED).model, 1)
     assert found.seconds(np.array([1]), 0, 0) == pytest.approx(recorded.seconds(np.array([1]), 0, 0) / 4)
     assert found.seconds(np.array([1]), 1, 0) == pytest.approx(1.5)
     assert found.median_s == pytest.approx([0.0, 1.25])

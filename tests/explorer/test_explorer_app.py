@@ -10,11 +10,14 @@ from PIL import Image
 import baselines
 from explorer import __main__ as command
 from explorer.cells.changes import begin
+from explorer.figures.recording import CALLS, COLUMNS, LAYERS
 from explorer.library import Library
 from explorer.view import View
 from explorer.web.app import make_app
 from wdmoe_env import load_scenario
+from wdmoe_env.files.tables import write_rows
 
+LAYER_COLUMNS, CALL_COLUMNS = (list(COLUMNS[name]) for name in (LAYERS, CALLS))
 HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -153,6 +156,63 @@ def test_the_page_of_a_broken_link_says_what_is_wrong(client):
 def test_what_is_open_in_a_pane_is_in_the_folders(client):
     assert "not in the folders" in asked(client, "/folder?pane=results&item=a").json["error"]
     assert "pane is 'cell'" in asked(client, "/folder?item=a").json["error"]
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Results, a run and a recording, as the project writes them."""
+    trace = {"type": "bar", "x": [1], "y": ["top-k"], "name": "top-k", "meta": {"policy": "top-k"}}
+    figure = {"data": [trace, {"type": "scatter", "x": [1], "y": [2]}], "layout": {"height": 200}}
+    one = {"name": "latency", "title": "Latency", "caption": "of a pass", "figure": figure}
+    for place in ("results/a", "results/old", "results/live", "runs/first"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "results/a/summary.json").write_text("{}")
+    (tmp_path / "results/a/figures.json").write_text(json.dumps({"paper": [one]}))
+    (tmp_path / "results/old/summary.json").write_text("{}")
+    (tmp_path / "runs/first/config.json").write_text("{}")
+    (tmp_path / "runs/first/evaluations.csv").write_text("timesteps,reward\n1000,1.5\n2000,1.7\n")
+    write_rows(tmp_path / "results/live/layers.parquet", LAYER_COLUMNS, [["price", 0, 0, 0, 0.1, 0.12]])
+    calls = [["price", 0, 0, 0, 0, "d0", 0.18, 0.1, 0.05, 0.01, 0.02, 0.003]]
+    write_rows(tmp_path / "results/live/calls.parquet", CALL_COLUMNS, calls)
+    return Library([tmp_path / "results", tmp_path / "runs"])
+
+
+@pytest.mark.parametrize(
+    ("link", "headings"),
+    [
+        ("pane=results&item=results/a", ["paper: Latency"]),
+        ("pane=training&item=runs/first", ["Reward on validation episodes"]),
+        ("pane=testbed", ["Latency of each layer, measured and predicted", "Devices in this layer"]),
+    ],
+)
+def test_results_runs_and_recordings_are_shown(folders, link, headings):
+    answer = asked(make_app(folders, View(), HOSTS).test_client(), f"/folder?{link}").json
+    assert [one["title"] for one in answer["headings"]] == headings
+    assert {one["id"] for one in answer["headings"]} == set(answer["figures"])
+    if "results" in link:
+        assert answer["policies"] == ["top-k"]
+
+
+def test_the_first_thing_of_a_pane_is_open(folders):
+    page = asked(make_app(folders, View(), HOSTS).test_client(), "/?pane=testbed").text
+    assert 'data-item="results/live"' in page
+    assert '<a href="?pane=testbed&amp;item=results/live" aria-current="page">' in page
+
+
+@pytest.mark.parametrize(
+    ("figures", "message"),
+    [
+        (None, "figures.json cannot be read"),
+        ("[]", "figures.json"),
+        ('{"paper": [{"title": 1}]}', "figures.json is none of"),
+    ],
+)
+def test_broken_results_are_told(folders, figures, message):
+    if figures is not None:
+        (folders.open("results", "results/old") / "figures.json").write_text(figures)
+    answer = asked(make_app(folders, View(), HOSTS).test_client(), "/folder?pane=results&item=results/old")
+    assert answer.status_code == 400
+    assert message in answer.json["error"]
 
 
 def test_a_view_is_exported_as_numbers(client):

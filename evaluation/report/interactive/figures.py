@@ -115,7 +115,9 @@ def trade_off(comparison: Comparison, texts: Texts) -> Figure:
         data.append(_marker(result, color[result.name], symbol[result.name]))
     slow = np.concatenate([episodes(result, "latency_ms") for result in shown])
     masses = np.concatenate([episodes(result, "retained_mass") for result in shown])
-    least = min(float(slow.min()), *([] if bound is None else [float(np.interp(floor, bound.mass, bound.latency_ms))]))
+    least = float(slow.min())
+    if bound is not None:
+        least = min(least, float(np.interp(floor, bound.mass, bound.latency_ms)))
     low = min(floor, float(np.percentile(masses, 0.2)))
     ends = {"xref": "paper", "x0": 0, "x1": 1, "y0": floor, "y1": floor}
     axes = {

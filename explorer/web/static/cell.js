@@ -111,16 +111,17 @@ function showTable(answer) {
 
 // The rest of the episode, and its proofs, come when nothing else is asked for.
 async function follow() {
-  if (courseOf === withoutStep() && explorer.done) return;
-  courseOf = withoutStep();
+  const mine = withoutStep(), stale = () => explorer.busy || mine !== withoutStep();
+  if (courseOf === mine && explorer.done) return;
+  courseOf = mine;
   explorer.done = false;
   try {
-    while (!explorer.busy && courseOf === withoutStep() && !explorer.done) {
-      const answer = await ask(`course${asked()}`);
-      if (explorer.busy || courseOf !== withoutStep()) return;
+    while (!stale() && !explorer.done) {
+      const at = step(), answer = await ask(`course${asked()}`);
+      if (stale()) return;
       await drawFigures(answer.figures);
       showCursor();
-      if (explorer.answer) showTable({ ...explorer.answer, table: answer.table });
+      if (explorer.answer && at === step()) showTable({ ...explorer.answer, table: answer.table });
       explorer.done = answer.done;
     }
   } catch (fault) {

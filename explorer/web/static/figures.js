@@ -1,7 +1,7 @@
 "use strict";
 // What all panes share: drawing figures, telling faults.
 
-const PLOT = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+const PLOT = { displaylogo: false, responsive: true, showTips: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
 
 function drawFigures(figures) {
   return Promise.all(Object.entries(figures).map(([name, figure]) => {

@@ -11,6 +11,7 @@ async function draw() {
     for (const { id, title, said } of answer.headings) if (!document.getElementById(id)) place.append(card(id, title, said));
     await drawFigures(answer.figures);
     if (answer.rows) showRows(answer.rows, answer.where);
+    if (answer.policies && answer.policies.length) showSwitches(answer.policies);
     explorer.answer = answer;
     tellFault("");
   } catch (fault) {
@@ -28,6 +29,25 @@ function card(id, title, said) {
   plot.setAttribute("aria-label", title);
   figure.append(caption, plot);
   return figure;
+}
+
+// Policies are switched off in all figures at once.
+function showSwitches(policies) {
+  const group = Object.assign(document.createElement("fieldset"), { id: "policies" });
+  group.append(Object.assign(document.createElement("legend"), { textContent: place.dataset.policiesShown }));
+  for (const policy of policies) {
+    const label = document.createElement("label");
+    const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: true });
+    box.addEventListener("change", () => {
+      for (const plot of document.querySelectorAll(".plot")) {
+        const own = plot.data.flatMap((trace, index) => (trace.meta && trace.meta.policy === policy ? [index] : []));
+        if (own.length) Plotly.restyle(plot, { visible: box.checked }, own);
+      }
+    });
+    label.append(box, policy);
+    group.append(label);
+  }
+  place.prepend(group);
 }
 
 function showRows(rows, where) {

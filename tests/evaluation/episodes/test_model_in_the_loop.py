@@ -124,9 +124,9 @@ def test_the_summary_says_which_model_and_text(made: Path, files: Path) -> None:
 
 def test_the_report_explains_losses(made: Path) -> None:
     html = (made / outputs.REPORT).read_text()
-    assert "<th>bits/byte</th><th>bits vs top-k</th><th>perplexity</th>" in html
+    assert '<th scope="col">bits/byte</th><th scope="col">bits vs top-k</th><th scope="col">perplexity</th>' in html
     assert "<dt>bits/byte</dt>" in html
-    assert "how many more bits it takes to predict a byte of text" in html
+    assert "How many more bits the real model takes to predict a byte of text" in html
     assert "drawn by the document whose text is read" in html
     assert (made / "mini-loss.png").is_file()
 

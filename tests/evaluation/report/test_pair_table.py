@@ -76,13 +76,13 @@ def test_how_pairs_are_written(change: Interval | None, expected: tuple[str, str
 def test_the_report_shows_pairs_and_where_policies_come_from(comparison: Comparison, plan: Plan) -> None:
     prepared = trained(comparison, ["random"])
     page = html.render([prepared], {"tiny": []}, summary.build([prepared], plan, "x"))
-    assert "<th>P(more reward)</th>" in page
-    assert "<tr><th>random</th><td>top-k+bandwidth</td>" in page
-    assert "<tr><th>random</th><td>trained: random</td></tr>" in page
-    assert "<th>reward, IQM</th><th>of bound, IQM</th>" in page
+    assert '<th scope="col">P(more reward)</th>' in page
+    assert 'data-against="top-k+bandwidth"><th scope="row">random</th><td>top-k+bandwidth</td>' in page
+    assert '<tr><th scope="row">random</th><td>trained: random</td></tr>' in page
+    assert '<th scope="col">reward, IQM</th><th scope="col">of bound, IQM</th>' in page
     alone = replace(comparison, results=comparison.results[:1])
     page = html.render([alone], {"tiny": []}, summary.build([alone], plan, "x"))
-    assert "<th>P(more reward)</th>" not in page
+    assert '<th scope="col">P(more reward)</th>' not in page
 
 
 @pytest.mark.slow
