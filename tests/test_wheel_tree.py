@@ -99,6 +99,18 @@ def test_the_command_runs_from_what_is_installed(installed: Path) -> None:
     assert "usage: train.py" in python(installed, "", "-m", "wdmoe_env", "train", "--help")
 
 
+def test_the_explorer_serves_its_page_from_what_is_installed(installed: Path) -> None:
+    program = """
+from wdmoe_env.explorer.library import Library
+from wdmoe_env.explorer.view import View
+from wdmoe_env.explorer.web.app import make_app
+client = make_app(Library(), View(lang="zh"), frozenset({"localhost"})).test_client()
+for path in ("/", "/static/cell.js", "/plotly.js", "/draw?a=top-k&b=wdmoe"):
+    print(client.get(path, base_url="http://localhost").status_code)
+"""
+    assert python(installed, program).split() == ["200"] * 4
+
+
 def test_in_the_repository_a_package_runs_by_the_wheels_name_as_by_its_own(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "wdmoe_env.agents.tune", "--help"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
