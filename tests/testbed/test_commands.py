@@ -105,6 +105,25 @@ def test_records_are_replayed(results: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_explorer_shows_what_was_recorded(results: Path) -> None:
+    from explorer.library import Library
+    from explorer.view import View
+    from explorer.web.app import make_app
+
+    client = make_app(Library([results.parent]), View(), frozenset({"localhost"})).test_client()
+    link = f"/folder?pane=testbed&item={results.parent.name}/out&row=4"
+    answer = client.get(link, base_url="http://localhost").json
+    assert answer["rows"] == 36
+    data = answer["figures"]["layers"]["data"]
+    assert all(seconds > 0 for trace in data for seconds in trace["y"])
+    assert [trace["name"] for trace in data[:2]] == ["top-k, measured", "top-k, predicted"]
+    parts = answer["figures"]["of-layer"]["data"]
+    assert sum(parts[0]["y"]) > 0
+    shown = client.get(link.replace("testbed", "results"), base_url="http://localhost").json
+    assert "small: Latency of a forward pass" in [one["title"] for one in shown["headings"]]
+
+
+@pytest.mark.slow
 def test_compare_says_where_they_part(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(results)]) == 0
     said = capsys.readouterr().out
