@@ -17,6 +17,7 @@ from wdmoe_env import Policy, Scenario, Simulator, load_scenario
 from wdmoe_env.console.output import tolerate_locale
 from wdmoe_env.files.atomic import write_bytes
 from wdmoe_env.render import Renderer, Scene, save_gif
+from wdmoe_env.render.gif import MAX_FPS
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Options:
     """Step to draw, counted from 0."""
     seed: int = 0
     """Decides the episode."""
+    fps: float = 4.0
+    """Pictures a second of a .gif, more than 0 and at most 50."""
 
 
 def scenes(policy: Policy, scenario: Scenario, steps: int, seed: int) -> list[Scene]:
@@ -62,6 +65,8 @@ def draw(options: Options) -> None:
         raise EvaluationError(f"--layer is {options.layer}, expected 0 to {scenario.steps_per_episode - 1}")
     if options.out.suffix not in (".png", ".gif"):
         raise EvaluationError(f"--out is {options.out}, expected a .png or .gif file")
+    if not 0.0 < options.fps <= MAX_FPS:
+        raise EvaluationError(f"--fps is {options.fps:g}, expected more than 0 and at most {MAX_FPS:g}")
     contenders = find_contenders([options.policy])
     check_fit(contenders, [scenario])
     shown = scenes(contenders[0].policies[0], scenario, options.layer + 1, options.seed)
@@ -70,7 +75,7 @@ def draw(options: Options) -> None:
     try:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         if options.out.suffix == ".gif":
-            save_gif(frames, options.out)
+            save_gif(frames, options.out, options.fps)
         else:
             from PIL import Image
 

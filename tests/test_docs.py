@@ -29,6 +29,7 @@ from wdmoe_env.simulator import simulator
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES += [ROOT / "README.zh-CN.md", *sorted((ROOT / "docs" / "zh").glob("*.md"))]
 PAGES = sorted(
     path
     for path in ROOT.rglob("*.md")

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -88,6 +89,23 @@ def test_training_seeds_and_comparing_run_from_what_is_installed(installed: Path
     small = ["--episodes", "2", "--bound-steps", "0", "--out", str(tmp_path / "out")]
     python(installed, "", "-m", "wdmoe_env.evaluate", "--scenario", "tiny-moe", "--policies", policies, *small)
     assert (tmp_path / "out/report.html").exists()
+
+
+def test_the_command_runs_from_what_is_installed(installed: Path) -> None:
+    assert "many-experts" in python(installed, "", "-m", "wdmoe_env", "presets")
+    version = python(installed, "", "-m", "wdmoe_env", "version")
+    assert version.startswith("wdmoe-env ")
+    assert "\nrevision " not in version
+    assert "usage: train.py" in python(installed, "", "-m", "wdmoe_env", "train", "--help")
+
+
+def test_in_the_repository_a_package_runs_by_the_wheels_name_as_by_its_own(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "wdmoe_env.agents.tune", "--help"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage: " in done.stdout
+    assert find_spec("wdmoe_env.agents.no_such_module") is None
 
 
 @pytest.mark.parametrize("module", ["train", "evaluate"])

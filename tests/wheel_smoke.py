@@ -5,7 +5,10 @@ python tests/wheel_smoke.py
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
+import sysconfig
 
 import gymnasium as gym
 import numpy as np
@@ -42,9 +45,25 @@ def render_names_the_extra() -> None:
     assert "wdmoe-env[render]" in message, message
 
 
+def command() -> None:
+    """`wdmoe` is there, lists presets and versions, and says which extra a command needs."""
+    wdmoe = shutil.which("wdmoe", path=sysconfig.get_path("scripts"))
+    assert wdmoe is not None, "no command wdmoe beside this Python"
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([wdmoe, *arguments], capture_output=True, text=True)
+
+    assert "many-experts" in run("presets").stdout, run("presets")
+    assert run("version").stdout.startswith("wdmoe-env "), run("version")
+    lacking = run("train")
+    assert lacking.returncode == 2, lacking
+    assert "pip install 'wdmoe-env[train]'" in lacking.stderr, lacking
+
+
 def main() -> None:
     steps()
     render_names_the_extra()
+    command()
     loaded = [name for name in EXTRAS if name in sys.modules]
     assert not loaded, f"{', '.join(loaded)} loaded, expected none of the extras"
     print("the bare wheel works")

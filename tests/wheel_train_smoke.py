@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -24,11 +25,12 @@ def readme() -> None:
 
 
 def command_lines() -> None:
-    """Two seeds, each in a process of its own, and a comparison."""
+    """Two seeds, each in a process of its own, and a comparison: by `wdmoe`, and by the module's name."""
     train = "--scenario tiny-moe --seeds 0-1 --timesteps 8192 --wandb disabled --run-dir runs/two"
     compare = "--scenario tiny-moe --policies top-k,price,runs/two --episodes 4 --bound-steps 8 --out results/two"
-    for module, options in (("train", train), ("evaluate", compare)):
-        subprocess.run([sys.executable, "-m", f"wdmoe_env.{module}", *options.split()], check=True)
+    wdmoe = Path(sysconfig.get_path("scripts")) / "wdmoe"
+    subprocess.run([wdmoe, "train", *train.split()], check=True)
+    subprocess.run([sys.executable, "-m", "wdmoe_env.evaluate", *compare.split()], check=True)
 
 
 def main() -> None:

@@ -30,7 +30,12 @@ class SourceTree(MetaPathFinder, Loader):
         own = fullname.removeprefix(PREFIX)
         if own == fullname or own.partition(".")[0] not in NAMES:
             return None
-        return ModuleSpec(fullname, self)
+        found = find_spec(_own_name(fullname))
+        if found is None:
+            return None
+        spec = ModuleSpec(fullname, self, origin=found.origin)
+        spec.submodule_search_locations = found.submodule_search_locations
+        return spec
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """The one module, imported by its own name."""

@@ -11,10 +11,11 @@ from evaluation.snapshot import Options, draw
 @pytest.mark.parametrize(("suffix", "frames"), [("png", 1), ("gif", 2)])
 def test_a_picture_is_written(tmp_path, suffix, frames):
     out = tmp_path / f"step.{suffix}"
-    draw(Options(out=out, policy="top-k+bandwidth", layer=1))
+    draw(Options(out=out, policy="top-k+bandwidth", layer=1, fps=2.0))
     with Image.open(out) as picture:
         assert picture.size[0] > 600
         assert getattr(picture, "n_frames", 1) == frames
+        assert picture.info.get("duration", 500) == 500
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,7 @@ def test_a_picture_is_written(tmp_path, suffix, frames):
         ({"layer": 32}, "--layer is 32, expected 0 to 31"),
         ({"policy": "tok-k"}, "tok-k"),
         ({"scenario": "papr"}, "unknown scenario 'papr'"),
+        ({"fps": 0.0}, "--fps is 0, expected more than 0 and at most 50"),
         ({"out": "step.jpg"}, "expected a .png or .gif file"),
     ],
 )

@@ -39,20 +39,18 @@ class CommandLine:
         tolerate_locale()
         name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
         if name in ("-h", "--help"):
-            width = max(12, 2 + max(map(len, self.commands)))
-            listed = [f"  {command:{width}}{text}" for command, (_, text) in self.commands.items()]
-            print("\n".join([f"usage: {self.program} COMMAND [OPTIONS]", "", *listed]))
+            print(usage(self.program, {command: text for command, (_, text) in self.commands.items()}))
             return 0
         try:
             if name not in self.commands:
                 raise ValueError(f"unknown command {name!r}, expected one of {', '.join(self.commands)}")
             return self._run(name, rest)
         except ImportError as error:
-            return _fault(f"{error}; {self.needs}")
+            return fault(f"{error}; {self.needs}")
         except (ValueError, OSError, RuntimeError, StorageError) as error:
-            return _fault(str(error))
+            return fault(str(error))
         except KeyboardInterrupt:
-            return _fault("interrupted", 130)
+            return fault("interrupted", 130)
 
     def _run(self, name: str, arguments: Sequence[str]) -> int:
         import tyro
@@ -62,6 +60,14 @@ class CommandLine:
         return int(command.main(options))
 
 
-def _fault(message: str, status: int = 2) -> int:
+def usage(program: str, commands: Mapping[str, str]) -> str:
+    """The help of a program: its commands, and what each does."""
+    width = max(12, 2 + max(map(len, commands)))
+    listed = [f"  {command:{width}}{text}" for command, text in commands.items()]
+    return "\n".join([f"usage: {program} COMMAND [OPTIONS]", "", *listed])
+
+
+def fault(message: str, status: int = 2) -> int:
+    """Print an error as one line on standard error, and return the exit status."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return status

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from wdmoe_env.files.atomic import write_bytes
 
 NEARLY_WHITE = 246
+MAX_FPS = 50.0
+"""Viewers slow down anything faster."""
 
 
 def save_gif(frames: Iterable[NDArray[np.uint8]], path: str | Path, fps: float = 4.0) -> Path:
@@ -29,8 +31,8 @@ def save_gif(frames: Iterable[NDArray[np.uint8]], path: str | Path, fps: float =
         DependencyNotInstalled: Pillow is missing.
         OSError: the file cannot be written.
     """
-    if not 0.0 < fps <= 50.0:
-        raise ValueError(f"fps is {fps}, expected more than 0 and at most 50")
+    if not 0.0 < fps <= MAX_FPS:
+        raise ValueError(f"fps is {fps}, expected more than 0 and at most {MAX_FPS:g}")
     pictures = list(frames)
     if not pictures:
         raise ValueError("frames is empty, expected at least one picture")
