@@ -1,4 +1,4 @@
-"""The commands of docs/devices.md, from record to report, on measurements that are made here; only smaller."""
+"""The commands of docs/tutorials/record-to-report.md, from record to report, on measurements that are made here; only smaller."""
 
 import json
 import os
