@@ -35,7 +35,7 @@ extensions = [
 ]
 exclude_patterns = ["site_parts", "**.ipynb_checkpoints"]
 default_role = "code"
-nitpicky = False
+smartquotes = False  # options begin with two hyphens
 
 myst_heading_anchors = 4
 myst_enable_extensions = ["attrs_inline", "colon_fence"]
