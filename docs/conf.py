@@ -42,7 +42,7 @@ myst_enable_extensions = ["attrs_inline", "colon_fence"]
 myst_links_external_new_tab = False
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 180
+nb_execution_timeout = 600
 nb_merge_streams = True
 
 autodoc_member_order = "bysource"
