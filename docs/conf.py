@@ -13,7 +13,7 @@ sys.path[:0] = [str(ROOT), str(DOCS)]
 # Kernels of the notebooks, too, import what lies here, and not what is installed.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 
-from site_parts import math, mermaid, outside  # noqa: E402 - beside this file
+from site_parts import accessible, docstrings, math, mermaid, outside  # noqa: E402 - beside this file
 
 from wdmoe_env.version import __version__  # noqa: E402
 
@@ -52,19 +52,20 @@ autodoc_preserve_defaults = True
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 python_use_unqualified_type_names = True
-maximum_signature_line_length = 88
 
 html_theme = "furo"
 html_title = "WDMoE Gym"
 html_math_renderer = math.NAME
 html_static_path = ["site_parts/static"]
+html_favicon = "site_parts/static/icon.svg"
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_last_updated_fmt = None
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
-html_theme_options = {"source_repository": repository, "source_branch": branch, "source_directory": "docs/"} if repository else {}
+source = {"source_repository": repository, "source_branch": branch, "source_directory": "docs/"}
+html_theme_options = source if repository else {}
 copybutton_exclude = ".linenos, .gp, .go"
 
 
@@ -73,4 +74,6 @@ def setup(app: Any) -> dict[str, bool]:
     outside.setup(app, ROOT, DOCS, repository and f"{repository}/blob/{branch}")
     mermaid.setup(app)
     math.setup(app)
+    docstrings.setup(app)
+    accessible.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
