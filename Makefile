@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 DEMO_STEPS ?= 700000
 
-.PHONY: test fast lint types unit quick demo pictures format clean
+.PHONY: test fast lint types unit quick demo docs pictures format clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,12 @@ demo: $(VENV)/.ready
 	$(BIN)/python evaluate.py --scenario paper --policies top-k,top-k+bandwidth,wdmoe,dynamic-skipping,constant-price,price,random,$(DEMO)/ppo \
 		--episodes 200 --out $(DEMO)/comparison --wandb offline
 	$(BIN)/python -m evaluation.snapshot --policy $(DEMO)/ppo --out $(DEMO)/step.png
+
+# The site of the guides in build/docs, notebooks run; then every link of it is followed.
+docs: $(VENV)/.ready
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m sphinx -b html -W --keep-going docs build/docs
+	$(BIN)/python docs/check_links.py build/docs
 
 # The pictures of the page in the documentation, as its tests see them; needs Chromium.
 pictures: $(VENV)/.ready

@@ -1,4 +1,4 @@
-"""Records the picture of docs/testbed.md: `.venv/bin/python docs/record_testbed.py --model runs/small-moe`."""
+"""Records the picture of docs/how-to/testbed.md: `.venv/bin/python docs/record_testbed.py --model runs/small-moe`."""
 
 from __future__ import annotations
 

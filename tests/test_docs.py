@@ -17,7 +17,7 @@ import evaluate
 import train
 from agents.export import command as export
 from agents.tune import __main__ as tune
-from evaluation.comparison import METRICS
+from evaluation.comparison import LOOP_METRICS, METRICS, TESTBED_METRICS
 from wdmoe_env import Scenario, load_scenario, preset_names
 from wdmoe_env.envs.codecs import OBSERVATIONS
 from wdmoe_env.envs.features import FEATURES
@@ -28,13 +28,13 @@ from wdmoe_env.settings.quantities import MAX_DISTANCE_M, MAX_SPEED_M_S
 from wdmoe_env.simulator import simulator
 
 ROOT = Path(__file__).resolve().parents[1]
-GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-GUIDES += [ROOT / "README.zh-CN.md", *sorted((ROOT / "docs" / "zh").glob("*.md"))]
+GUIDES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = sorted(
     path
     for path in ROOT.rglob("*.md")
     if not any(part.startswith(".") or part in ("runs", "results", "build") for part in path.relative_to(ROOT).parts)
 )
+KEYS_PAGE = ROOT / "docs" / "reference" / "scenario-keys.md"
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_RUN = re.compile(r"<!-- not run: .+ -->\s*$")
 FILE = re.compile(r"<!-- file: (\S+) -->\s*$")
@@ -119,7 +119,7 @@ def quick(monkeypatch, tmp_path, own_registries):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_python_in_the_documentation_runs(page, quick):
     namespace: dict[str, Any] = {"__name__": "documentation"}
     for block in blocks(page):
@@ -131,7 +131,7 @@ def test_python_in_the_documentation_runs(page, quick):
 
 
 def test_every_scenario_key_is_documented_with_its_default():
-    documented = dict(SCENARIO_ROW.findall((ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")))
+    documented = dict(SCENARIO_ROW.findall(KEYS_PAGE.read_text(encoding="utf-8")))
     known = scenario_keys()
     assert set(documented) == set(known)
     words = {None: "none", "": "empty"}
@@ -157,7 +157,7 @@ ENDS = {
 
 
 def test_every_limit_of_a_scenario_is_documented():
-    kinds = dict(LIMITED_ROW.findall((ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")))
+    kinds = dict(LIMITED_ROW.findall(KEYS_PAGE.read_text(encoding="utf-8")))
     for place, (_, _, limits) in scenario_keys().items():
         section = place.rpartition(".")[0]
         if section in ENDS:
@@ -198,21 +198,18 @@ def options(module: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("page", "names"),
     [
-        ("training-and-evaluation.md", [*options(train), *options(evaluate), *options(tune), *options(export)]),
+        ("reference/options.md", [*options(train), *options(evaluate), *options(tune), *options(export)]),
         (
-            "environment.md",
-            [
-                *KEYS.values(),
-                *OBSERVATIONS,
-                *map(id_of, PRESETS),
-                *(name for name in FEATURES if not name.startswith(("dropped_", "lost_"))),
-            ],
+            "reference/observations.md",
+            [*OBSERVATIONS, *(name for name in FEATURES if not name.startswith(("dropped_", "lost_")))],
         ),
-        ("system-model.md", list(baselines.BASELINES)),
-        ("training-and-evaluation.md", list(baselines.BASELINES)),
-        ("scenarios.md", preset_names()),
+        ("reference/metrics.md", [*KEYS.values(), *METRICS, *LOOP_METRICS, *TESTBED_METRICS]),
+        ("reference/environment.md", list(map(id_of, PRESETS))),
+        ("explanation/system-model.md", list(baselines.BASELINES)),
+        ("how-to/evaluate.md", list(baselines.BASELINES)),
+        ("reference/presets.md", preset_names()),
     ],
-    ids=["options", "metrics and features", "baselines", "policies", "presets"],
+    ids=["options", "features", "metrics", "ids", "baselines", "policies", "presets"],
 )
 def test_every_name_is_documented(page, names):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
@@ -242,7 +239,7 @@ def exists(name: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("page", [*GUIDES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*GUIDES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_names_and_files_in_the_documentation_exist(page):
     text = page.read_text(encoding="utf-8")
     names = {name for name in NAME.findall(text) if not STANDS_FOR_OTHERS.search(name.rpartition(".")[2])}
@@ -260,22 +257,22 @@ def rows(page: str, heading: str = "") -> list[list[str]]:
 
 
 def test_every_symbol_of_the_notation_is_in_the_glossary():
-    notation = {symbol for cells in rows("system-model.md", "## Notation") for symbol in cells[0].split(", ")}
-    known = {symbol for cells in rows("glossary.md") for symbol in re.split(r"[,=…]\s*|\s+", cells[1])}
-    known |= {symbol for cells in rows("glossary.md") for symbol in re.findall(r"1…(\w)", cells[1])}
+    notation = {symbol for cells in rows("explanation/system-model.md", "## Notation") for symbol in cells[0].split(", ")}
+    known = {symbol for cells in rows("reference/glossary.md") for symbol in re.split(r"[,=…]\s*|\s+", cells[1])}
+    known |= {symbol for cells in rows("reference/glossary.md") for symbol in re.findall(r"1…(\w)", cells[1])}
     assert {"w", "q", "b", "g_dl", "K", "n_e"} <= notation  # the table was found
     assert {symbol for symbol in notation - known if symbol.strip("-")} == set()
 
 
 def test_names_in_the_glossary_exist():
     known = {*scenario_keys(), *KEYS, *METRICS, *get_args(Split)}
-    names = [name for cells in rows("glossary.md") for name in re.findall(r"`([\w.\[\]]+)`", cells[3])]
+    names = [name for cells in rows("reference/glossary.md") for name in re.findall(r"`([\w.\[\]]+)`", cells[3])]
     assert len(names) > 60
     assert [name for name in names if name not in known and not exists(name)] == []
 
 
 def test_every_part_of_the_environment_has_a_floor():
-    floors = " ".join(cells[1] for cells in rows("architecture.md", "## The floors"))
+    floors = " ".join(cells[1] for cells in rows("explanation/architecture.md", "## The floors"))
     env = ROOT / "wdmoe_env"
     hardware = [f"hardware/{path.name}" for path in (env / "hardware").iterdir() if (path / "__init__.py").exists()]
     parts = [path.name for path in env.iterdir() if (path / "__init__.py").exists() and path.name != "hardware"]

@@ -38,7 +38,7 @@ MAX_BANK_BYTES = 4e9
 
 
 class Scenario(Settings):
-    """A complete, frozen description of what is simulated. See `docs/scenarios.md` for every key.
+    """A complete, frozen description of what is simulated. See `docs/reference/scenario-keys.md` for every key.
 
     Making one reads no file, and so does comparing it. What follows from files that it names is read once it is asked
     for; `load_scenario` asks for all of it. Properties that read files raise a ValueError that names key and file.

@@ -1,4 +1,4 @@
-"""The commands of docs/devices.md, from record to report, on measurements that are made here; only smaller."""
+"""The commands of docs/tutorials/record-to-report.md, on measurements that are made here; only smaller."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "devices.md"
+PAGE = ROOT / "docs" / "tutorials" / "record-to-report.md"
 STEP = re.compile(
     r"<!-- (?P<what>sequence|file: (?P<file>\S+)) -->\n(?:<!-- not run: [^\n]+\n)?```(?P<kind>\w+)\n(?P<code>.*?)^```",
     re.MULTILINE | re.DOTALL,

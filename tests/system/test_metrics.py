@@ -1,4 +1,4 @@
-"""Metrics against loops written from the formulas of docs/system-model.md."""
+"""Metrics against loops written from the formulas of docs/explanation/system-model.md."""
 
 import numpy as np
 import pytest

@@ -55,7 +55,7 @@ def wlr_token(share: FloatArray, token_time: FloatArray, tokens: int) -> FloatAr
     .. math:: WLR_{token} = \frac{1}{J} \sum_j \frac{\sum_e q_{je}\, w_{je} / \tau_{host(e)}}{\sum_e q_{je}}, \quad
         \tau_u = t_u / n_u
 
-    By itself it rewards dropping: an inner mean rises when its smallest term goes (docs/system-model.md).
+    By itself it rewards dropping: an inner mean rises when its smallest term goes (docs/explanation/system-model.md).
 
     Args:
         share: (N, E) gate weights summed over an expert's tokens, each divided by its token's number of experts.
@@ -87,7 +87,7 @@ def reward(
     .. math:: r = v \text{ if } m \ge m_{floor} \text{, else } \min(v, v_{topK}) - \lambda (m_{floor} - m)
 
     with :math:`v = WLR / reference`, or its logarithm, and :math:`v_{topK}` that of plain top-K. Plain top-K keeps the
-    floor, so that nothing below the floor is worth more than something above it (docs/system-model.md).
+    floor, so that nothing below the floor is worth more than something above it (docs/explanation/system-model.md).
 
     Args:
         ratio: (N,) WLR.

@@ -126,7 +126,7 @@ def by_price(
 
     Each token keeps those of its candidates with :math:`w > \mu`, at most K, and where none is, the one with the
     largest :math:`w - \mu`. With a price for each device, :math:`\mu_e = \mu_{host(e)}`, the prices are the multipliers
-    of the devices' capacities: by LP duality some make this the optimal selection (docs/system-model.md).
+    of the devices' capacities: by LP duality some make this the optimal selection (docs/explanation/system-model.md).
 
     Args:
         gate_weights: (N, J, E).

@@ -1,4 +1,4 @@
-"""What is said on the wire: headers in msgpack, each by its tag. docs/testbed.md has it byte by byte.
+"""What is said on the wire: headers in msgpack, each by its tag. docs/reference/testbed-wire.md has it byte by byte.
 
 A frame is the prefix `!4sII` (magic, bytes of the header, bytes of the payload), the header and the payload. A header
 is one of the messages below, by its tag. Nothing in a frame is executed, and nothing is asked for that is larger than

@@ -147,7 +147,7 @@ class RadioTrace:
 
 
 def read_radio_trace(path: Path) -> RadioTrace:
-    """Read a trace from CSV or Parquet: columns seconds, one of KINDS, if known uplink_ with that kind, and TEXTS.
+    """Read a trace from CSV or Parquet: columns seconds, one of KINDS, if known `uplink_KIND`, and TEXTS.
 
     `source` says where the values come from, `part_of` of which longer log they are a part; the first row counts.
 
