@@ -2,9 +2,12 @@
 
 import io
 import json
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import baselines
@@ -145,6 +148,27 @@ def test_a_link_that_cannot_be_is_answered_with_what_is_wrong(client, path, quer
     answer = asked(client, f"/{path}?{query}")
     assert answer.status_code == 400
     assert message in answer.json["error"]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "a": st.sampled_from(["top-k", "wdmoe", "price", "constant-price", "random", "nobody"]),
+            "seed": st.sampled_from(["0", "7", str(2**63 - 1), "-1"]),
+            "step": st.sampled_from(["0", "3", "31", "32"]),
+            "band": st.sampled_from(["1", "1e3", "1e11", "1e12"]),
+            "distance": st.sampled_from(["0:1", "7:1e5", "8:5", "0:0.5"]),
+            "speed": st.sampled_from(["0:0.001", "3:100", "3:0"]),
+            "pieces": st.sampled_from(["0@" + "1," * 7 + "1", "0@0,0,0,0,0,0,0,1:0,0,0,0,0,0,0,1", "2@0.5"]),
+        },
+    )
+)
+def test_no_link_makes_the_server_fail(client, said):
+    answer = asked(client, f"/draw?{urlencode(said)}")
+    assert answer.status_code in (200, 400)
+    assert ("error" in answer.json) == (answer.status_code == 400)
 
 
 def test_the_page_of_a_broken_link_says_what_is_wrong(client):
