@@ -16,13 +16,16 @@ def lab():
 
 def test_what_was_asked_for_last_is_kept():
     kept: Recent[str, str] = Recent(2)
-    made = []
+    made: list[str] = []
 
-    def make(name):
-        made.append(name)
-        return name.upper()
+    def get(name: str) -> str:
+        def make() -> str:
+            made.append(name)
+            return name.upper()
 
-    assert [kept.get(name, lambda name=name: make(name)) for name in "abacab"] == list("ABACAB")
+        return kept.get(name, make)
+
+    assert [get(name) for name in "abacab"] == list("ABACAB")
     assert made == ["a", "b", "c", "b"]
     with pytest.raises(ZeroDivisionError):
         kept.get("x", lambda: str(1 // 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,14 +113,14 @@ def test_the_explorer_shows_what_was_recorded(results: Path) -> None:
 
     client = make_app(Library([results.parent]), View(), frozenset({"localhost"})).test_client()
     link = f"/folder?pane=testbed&item={results.parent.name}/out&row=4"
-    answer = client.get(link, base_url="http://localhost").json
+    answer: Any = client.get(link, base_url="http://localhost").json
     assert answer["rows"] == 36
     data = answer["figures"]["layers"]["data"]
     assert all(seconds > 0 for trace in data for seconds in trace["y"])
     assert [trace["name"] for trace in data[:2]] == ["top-k, measured", "top-k, predicted"]
     parts = answer["figures"]["of-layer"]["data"]
     assert sum(parts[0]["y"]) > 0
-    shown = client.get(link.replace("testbed", "results"), base_url="http://localhost").json
+    shown: Any = client.get(link.replace("testbed", "results"), base_url="http://localhost").json
     assert "small: Latency of a forward pass" in [one["title"] for one in shown["headings"]]
 
 
