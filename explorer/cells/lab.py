@@ -16,6 +16,7 @@ from explorer.cells.proofs import Proofs
 from explorer.library import Library
 from explorer.view import View, ViewError
 from wdmoe_env import Scenario, load_scenario
+from wdmoe_env.files.safe import StorageError
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -103,8 +104,10 @@ class Lab:
 
         try:
             return cell.episodes.get(source, make)
-        except (EvaluationError, ValueError) as error:
+        except (EvaluationError, StorageError, ValueError) as error:
             raise ViewError(f"policy {source!r} cannot run here: {error}") from error
+        except ModuleNotFoundError as error:
+            raise ViewError(f"policy {source!r} needs {error.name}: pip install 'wdmoe-env[train]'") from error
 
     def by_hand(self, view: View) -> Episode | None:
         """The episode of whoever takes over from the first policy; None where nobody does.

@@ -77,6 +77,9 @@ def make_app(library: Library, start: View, hosts: frozenset[str]) -> Flask:
                 return answer()
             except ViewError as error:
                 return _json({"error": str(error)}, 400)
+            except Exception as error:  # the page goes on, and whoever started it sees where it came from
+                app.logger.exception("%s", request.full_path)
+                return _json({"error": f"a bug, please report it: {type(error).__name__}: {error}"}, 500)
 
         return checked
 

@@ -150,6 +150,16 @@ def test_a_link_that_cannot_be_is_answered_with_what_is_wrong(client, path, quer
     assert message in answer.json["error"]
 
 
+def test_a_bug_is_told_and_the_page_goes_on(client, monkeypatch):
+    def fail(self):
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("explorer.web.drawing.Drawing.record", fail)
+    answer = asked(client, "/view.json")
+    assert (answer.status_code, answer.json["error"]) == (500, "a bug, please report it: ZeroDivisionError: by zero")
+    assert asked(client, "/draw").status_code == 200
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.fixed_dictionaries(

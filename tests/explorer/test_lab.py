@@ -74,3 +74,12 @@ def test_what_cannot_be_is_told(lab, view, message):
 def test_a_shipped_policy_runs_in_a_changed_cell(lab):
     view = View(b="pretrained:ppo", speed={0: 3.0})
     assert lab.episode(view, view.b).at(0).reward > 0
+
+
+def test_a_policy_without_what_it_needs_says_what_to_install(lab, monkeypatch):
+    def missing(sources, transfer):
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr("explorer.cells.lab.find_contenders", missing)
+    with pytest.raises(ViewError, match=r"needs torch: pip install 'wdmoe-env\[train\]'"):
+        lab.episode(View(b="pretrained:ppo"), "pretrained:ppo")
