@@ -239,7 +239,9 @@ def exists(name: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("page", [*GUIDES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "page", [*GUIDES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.relative_to(ROOT).as_posix()
+)
 def test_names_and_files_in_the_documentation_exist(page):
     text = page.read_text(encoding="utf-8")
     names = {name for name in NAME.findall(text) if not STANDS_FOR_OTHERS.search(name.rpartition(".")[2])}
@@ -257,7 +259,9 @@ def rows(page: str, heading: str = "") -> list[list[str]]:
 
 
 def test_every_symbol_of_the_notation_is_in_the_glossary():
-    notation = {symbol for cells in rows("explanation/system-model.md", "## Notation") for symbol in cells[0].split(", ")}
+    notation = {
+        symbol for cells in rows("explanation/system-model.md", "## Notation") for symbol in cells[0].split(", ")
+    }
     known = {symbol for cells in rows("reference/glossary.md") for symbol in re.split(r"[,=…]\s*|\s+", cells[1])}
     known |= {symbol for cells in rows("reference/glossary.md") for symbol in re.findall(r"1…(\w)", cells[1])}
     assert {"w", "q", "b", "g_dl", "K", "n_e"} <= notation  # the table was found

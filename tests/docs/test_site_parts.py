@@ -1,4 +1,4 @@
-"""What the site adds to Sphinx: links out of the folder, charts as lists, formulas as pictures, links that are checked."""
+"""What the site adds to Sphinx: links out of the folder, charts as lists, formulas as pictures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ PAGE = DOCS / "how-to" / "train.md"
 
 def test_links_out_of_the_folder_lead_to_the_repository(parts: SimpleNamespace) -> None:
     reader = parts.outside.Reader(ROOT, DOCS, "https://example.org/blob/main")
-    source = "[a](../../evaluate.py) [b](evaluate.md#x) [c](https://example.org) [d](../../CHANGELOG.md)\n```\n[e](../../x)\n```\n"
+    source = (
+        "[a](../../evaluate.py) [b](evaluate.md#x) [c](https://example.org) [d](../../CHANGELOG.md)\n"
+        "```\n[e](../../x)\n```\n"
+    )
     assert reader.read(source, PAGE) == (
         "[a](https://example.org/blob/main/evaluate.py) [b](evaluate.md#x) [c](https://example.org) "
         "[d](../project/changelog.md)\n```\n[e](../../x)\n```\n"
@@ -70,7 +73,10 @@ def test_a_formula_is_a_picture_that_says_its_tex(parts: SimpleNamespace) -> Non
 
 def test_pages_are_mended(parts: SimpleNamespace) -> None:
     assert parts.accessible.mended('<pre>x</pre><pre tabindex="0">') == '<pre tabindex="0">x</pre><pre tabindex="0">'
-    assert parts.accessible.mended('<p class="caption" role="heading">') == '<p class="caption" role="heading" aria-level="2">'
+    assert (
+        parts.accessible.mended('<p class="caption" role="heading">')
+        == '<p class="caption" role="heading" aria-level="2">'
+    )
     assert parts.accessible.mended("<strong>a</strong> (<em>b</em>) -- c") == "<strong>a</strong> (<em>b</em>): c"
 
 
