@@ -6,12 +6,15 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 DEMO_STEPS ?= 700000
 
-.PHONY: test fast lint types unit quick demo docs pictures format clean
+.PHONY: setup test fast lint types unit quick demo docs pictures format clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,tune,data,export,llm,testbed,kernel,explore,cluster,docs,dev]'
 	touch $@
+
+# Sets up .venv, and nothing more.
+setup: $(VENV)/.ready
 
 test: lint types unit
 

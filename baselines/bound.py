@@ -1,8 +1,8 @@
 """How good any decision can be: proven bounds on latency, weight-to-latency ratio and reward, for single layers.
 
 They hold for every expert selection, re-routing included, and every split of the band, given the channels and loads of
-the observation. Statement, proof and assumptions: docs/explanation/optimum.md. A bound for stale or noisy observations speaks of
-the cell as it was observed; for the cell as it is, take `Simulator.true_observation()`.
+the observation. Statement, proof and assumptions: docs/explanation/optimum.md. A bound for stale or noisy observations
+speaks of the cell as it was observed; for the cell as it is, take `Simulator.true_observation()`.
 
 >>> import wdmoe_env
 >>> scenario = wdmoe_env.load_scenario("paper", gating={"bank_passes": 1})

@@ -1,4 +1,4 @@
-"""The joint optimizer of the WDMoE paper (arXiv 2411.06681), reconstructed (R) as docs/explanation/system-model.md states it."""
+"""The joint optimizer of the WDMoE paper (arXiv 2411.06681), reconstructed (R): docs/explanation/system-model.md."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ CHANCE: Final[dict[str, Any]] = {"same_first_by_chance": 1 / 8, "share_one_by_ch
 
 
 def published() -> Iterator[Row]:
-    """What is known of Mixtral-8x7B; `docs/reference/data.md` names the sources. Pairs are ranges over texts or layers."""
+    """What is known of Mixtral-8x7B; docs/reference/data.md has the sources. Pairs are ranges over texts or layers."""
     repeats: dict[int, Any] = {0: (0.14, 0.48), 15: ((0.23, 0.28), (0.62, 0.67)), 31: ((0.20, 0.26), (0.45, 0.54))}
     for layer, (same, share) in repeats.items():
         yield Row(PUBLISHED, layer, 8, 2, None, same_first=same, share_one=share, **CHANCE)

@@ -1,7 +1,7 @@
-"""Links of a built site: `python docs/check_links.py build/docs` names those that lead nowhere, and what asks a network.
+"""Links of a built site: `python docs/check_links.py build/docs` names dead ones, and what asks a network.
 
-Every link, picture, script and style of every page is looked at: a file must be there, and an anchor within it. Links to
-other sites are for readers to follow, and are not.
+Every link, picture, script and style of every page is looked at: a file must be there, and an anchor within it.
+Links to other sites are for readers to follow, and are not.
 """
 
 from __future__ import annotations

@@ -47,7 +47,9 @@ def content(name: str, words: dict[str, Any]) -> str:
 
 def pages(docs: Path = DOCS) -> list[Path]:
     """The pages that have such tables."""
-    return [page for page in sorted((docs / "reference").glob("*.md")) if REGION.search(page.read_text(encoding="utf-8"))]
+    return [
+        page for page in sorted((docs / "reference").glob("*.md")) if REGION.search(page.read_text(encoding="utf-8"))
+    ]
 
 
 def written(page: Path) -> str:

@@ -70,7 +70,8 @@ It earns {adds} than `constant-price`, one number that never changes: that is wh
 
 - The cell is reconstructed, and its channels are simulated: nothing here was measured over the air.
 - In another scenario it runs only with `transfer`. What was tried of that stands in docs/reference/results.md.
-- It keeps the scenario's floor on gate mass, and knows nothing of what a model then writes (docs/how-to/model-in-the-loop.md).
+- It keeps the scenario's floor on gate mass, and knows nothing of what a model then writes
+  (docs/how-to/model-in-the-loop.md).
 """
 
 

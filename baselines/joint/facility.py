@@ -8,9 +8,9 @@ decision keeps more mass than
            + sum over e of  max(0, sum over j of max(0, w_je - mu - theta_j) - pi)
            + sum over u of  max over n, k of  mu_u n + pi_u k - lambda need_u(n, k; T).
 
-Any prices prove. Proof: docs/explanation/optimum.md. Pairs of token and expert, and experts, can be fixed to be used or not: then
-the sum holds for the decisions of that kind. `dual_mass` is the certificate; `baselines.joint.ascent` looks for prices
-and need not be trusted.
+Any prices prove. Proof: docs/explanation/optimum.md. Pairs of token and expert, and experts, can be fixed to be used or
+not: then the sum holds for the decisions of that kind. `dual_mass` is the certificate; `baselines.joint.ascent` looks
+for prices and need not be trusted.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ the gate mass that any selection and any split can keep within T is at most
 
     surplus(price) + max over splits b of the sum of price_u (T - fixed_u) c_u(b_u),
 
-and a T at which this is below the wanted mass is proved to be out of reach. Proof and derivation: docs/explanation/optimum.md.
+and a T at which this is below the wanted mass is proved to be out of reach. Proof and derivation:
+docs/explanation/optimum.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What Sphinx and its themes write that keeps somebody out: it is mended in the pages when they are written.
 
-What scrolls can be reached by keys, captions that are headings have a level, and printed tables have no colours of their own, which
-would be read badly on one of the two backgrounds.
+What scrolls can be reached by keys, captions that are headings have a level, and printed tables have no colours of
+their own, which would be read badly on one of the two backgrounds.
 """
 
 from __future__ import annotations

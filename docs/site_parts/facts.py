@@ -15,7 +15,16 @@ from wdmoe_env.system.metrics import SCHEMA
 
 def presets() -> str:
     """The cells in figures."""
-    heads = ("preset", "devices U", "experts E", "top-K", "layers I", "tokens J", "steps an episode", "what makes it hard")
+    heads = (
+        "preset",
+        "devices U",
+        "experts E",
+        "top-K",
+        "layers I",
+        "tokens J",
+        "steps an episode",
+        "what makes it hard",
+    )
     order = [*HARD, *(name for name in preset_names() if name not in HARD)]
     return table(heads, map(_preset, order))
 

@@ -101,5 +101,7 @@ def _row(key: Key, words: Mapping[str, Mapping[str, str]]) -> tuple[str, str, st
         raise ValueError(f"docs/words.yaml has no {key.place!r}: expected its meaning, and its unit where it has one")
     told = words[key.place]
     if told.get("type") == key.allowed or not (key.allowed or told.get("type")):
-        raise ValueError(f"docs/words.yaml: type of {key.place!r} is {told.get('type')!r}, the schema's {key.allowed!r}")
+        raise ValueError(
+            f"docs/words.yaml: type of {key.place!r} is {told.get('type')!r}, the schema's {key.allowed!r}"
+        )
     return code(key.place), told.get("type") or key.allowed, told.get("unit", ""), key.told, told["meaning"]

@@ -39,7 +39,9 @@ def drawn(formula: str) -> str:
         text = re.sub(pattern, replacement, text)
     file = io.BytesIO()
     clear = {"figure.facecolor": "none", "savefig.facecolor": "none"}
-    with rc_context({"svg.fonttype": "path", "mathtext.fontset": "cm", "font.size": SIZE, "svg.hashsalt": tex, **clear}):
+    with rc_context(
+        {"svg.fonttype": "path", "mathtext.fontset": "cm", "font.size": SIZE, "svg.hashsalt": tex, **clear}
+    ):
         depth = mathtext.math_to_image(f"${text}$", file, dpi=72, format="svg")
     return _in_page(file.getvalue().decode(), tex, depth / SIZE)
 
@@ -53,7 +55,9 @@ def _in_page(picture: str, tex: str, depth: float) -> str:
         depth: what hangs below the line, em.
     """
     key = f"m{zlib.crc32(tex.encode()):x}-"
-    picture = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", picture[picture.index("<svg") :], flags=re.DOTALL)
+    picture = re.sub(
+        r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", picture[picture.index("<svg") :], flags=re.DOTALL
+    )
     picture = picture.replace('id="', f'id="{key}').replace('href="#', f'href="#{key}')
     wide, high = (float(found) / SIZE for found in re.findall(r'(?:width|height)="([\d.]+)pt"', picture)[:2])
     picture = re.sub(r'(?:width|height)="[\d.]+pt" ?', "", picture, count=2)

@@ -9,8 +9,9 @@ time falls strictly with its bandwidth and exceeds every bound as its bandwidth 
 
 Newton's method on these equations, in the logarithms of b, of communication time and of T minus the largest compute
 time, where all of them are nearly straight lines: that is why few iterations reach machine precision, also where
-computation dominates. Each step solves its one shared unknown in closed form; see docs/explanation/system-model.md. That knows
-nothing of `outage_s`, at which the time of a link is capped: cells where it is are split again, by `system.outage`.
+computation dominates. Each step solves its one shared unknown in closed form; see docs/explanation/system-model.md.
+That knows nothing of `outage_s`, at which the time of a link is capped: cells where it is are split again, by
+`system.outage`.
 """
 
 from __future__ import annotations
