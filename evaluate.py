@@ -13,7 +13,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import contextlib
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +37,8 @@ from wdmoe_env.console.stop import TerminatedError, interrupted_by_signals
 from wdmoe_env.console.words import words
 from wdmoe_env.plugins import load_plugins
 from wdmoe_env.testbed.kernel import Links
-from wdmoe_env.workers.processes import LocalPool
-from wdmoe_env.workers.units import Pool
+from wdmoe_env.workers import places
+from wdmoe_env.workers.units import Pool, PoolError
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,11 @@ class Options:
     """Let trained policies run in scenarios that they were not trained in, such as another number of devices."""
     bound_steps: int = 200
     """Single steps, drawn at random, that are compared with the proven most that they can bring; 0: none."""
-    jobs: int = 1
-    """Processes that run episodes, each a chunk of one policy's at a time; decisions are timed afterwards, by one."""
+    jobs: int | None = None
+    """Processes that run episodes, each a chunk of one policy's at a time; decisions are timed afterwards, by one.
+    Default: 1, and with --on one for each core there."""
+    on: str | None = None
+    """Where else they run: ray, a cluster of this machine or the one that RAY_ADDRESS names; or ray://HOST:PORT."""
     out: Path | None = None
     """Directory for the results; by default results/<time>."""
     overwrite: bool = False
@@ -118,7 +121,7 @@ def evaluate(options: Options, command: str) -> summary.Summary:
         EvaluationError: an option is wrong, a policy does not fit a scenario or decides badly, or writing fails.
     """
     plan = _plan(options)
-    _check_jobs(options)
+    _check_place(options)
     _load_plugins(options.plugins)
     scenarios = _scenarios(options.scenario)
     contenders = find_contenders(words(options.policies), options.transfer)
@@ -181,15 +184,26 @@ def _plan(options: Options) -> Plan:
     return Plan(options.episodes, options.seed, bound_steps=0, side_by_side=1)
 
 
-def _check_jobs(options: Options) -> None:
-    if options.jobs < 1:
-        raise EvaluationError(f"--jobs is {options.jobs}, expected at least 1")
-    if options.jobs > 1 and options.model is not None:
-        raise EvaluationError(f"--jobs {options.jobs} is for simulated episodes: the one --model reads in one process")
+def _check_place(options: Options) -> None:
+    try:
+        places.check(options.on, options.jobs)
+    except PoolError as error:
+        raise EvaluationError(str(error)) from error
+    if options.model is not None and (options.on or options.jobs not in (None, 1)):
+        asked = f"--on {options.on}" if options.on else f"--jobs {options.jobs}"
+        raise EvaluationError(f"{asked} is for simulated episodes: the one --model reads in one process")
 
 
-def _pool(options: Options) -> contextlib.AbstractContextManager[Pool | None]:
-    return LocalPool(options.jobs) if options.jobs > 1 else contextlib.nullcontext()
+@contextlib.contextmanager
+def _pool(options: Options) -> Iterator[Pool | None]:
+    if options.on is None and options.jobs in (None, 1):
+        yield None
+        return
+    try:
+        with places.opened(options.on, options.jobs) as pool:
+            yield pool
+    except PoolError as error:
+        raise EvaluationError(str(error)) from error
 
 
 def _testbed(options: Options, scenarios: list[Scenario]) -> contextlib.AbstractContextManager[Live | None]:

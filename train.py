@@ -48,12 +48,15 @@ class Options:
     """Several seeds, such as 0-4 or 0,2,5-7: a run for each, side by side, in RUN_DIR/seed-0 and so on."""
     jobs: int | None = None
     """Runs of --seeds that are trained at once; default: one for each core that this process may use."""
+    on: str | None = None
+    """Where the runs of --seeds are trained, if not side by side here: ray, a cluster of this machine or the one that
+    RAY_ADDRESS names; or ray://HOST:PORT."""
     wandb: Literal["offline", "online", "disabled"] = "offline"
     """Where to log: offline keeps the log in the run directory and prints the command that uploads it."""
     run_dir: Path | None = None
     """New directory for the run; default: runs/SCENARIO-ALGO-SEED-TIME, without SEED for --seeds."""
     resume: Path | None = None
-    """Go on with the run or the seeds in this directory, as started; other options but --jobs are not looked at."""
+    """Go on with the run or the seeds in this directory, as started; of other options only --jobs and --on count."""
     evaluate_every: int = 100_000
     """Steps between evaluations on validation episodes."""
     evaluate_episodes: int = 32
@@ -88,10 +91,11 @@ def main(options: Options) -> int:
     try:
         from agents.files.tracking import TrackingError
         from wdmoe_env.files.safe import StorageError
+        from wdmoe_env.workers.units import PoolError
 
         try:
             return _run(options, console)
-        except (ValueError, StorageError, TrackingError, OSError) as error:
+        except (ValueError, StorageError, TrackingError, PoolError, OSError) as error:
             console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
             return 2
         except MemoryError as error:
@@ -115,17 +119,19 @@ def _run(options: Options, console: Console) -> int:
             raise ValueError("--run-dir and --resume are given, expected one of them: a resumed run keeps its place")
         scenario = load_scenario(options.scenario) if options.scenario else None
         if seeds.is_set(options.resume):
-            return seeds.resume(options.resume, console, scenario, options.jobs)
+            return seeds.resume(options.resume, console, scenario, options.jobs, options.on)
         return one_run.resume(options.resume, console, scenario)
     plan = _plan(options)
     if options.seeds is not None and options.seed is not None:
         raise ValueError("--seed and --seeds are given, expected one of them")
+    if options.on is not None and options.seeds is None:
+        raise ValueError(f"--on {options.on} is for several runs: give --seeds")
     seed = f"-{plan.seed}" if options.seeds is None else ""
     default = Path("runs") / f"{plan.scenario.name}-{options.algo}{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     with nullcontext(options.run_dir) if options.run_dir is not None else fresh_folder(default) as path:
         if options.seeds is None:
             return one_run.start(plan, path, console)
-        return seeds.start(plan, seeds.parse_seeds(options.seeds), path, console, options.jobs)
+        return seeds.start(plan, seeds.parse_seeds(options.seeds), path, console, options.jobs, options.on)
 
 
 def _plan(options: Options) -> Plan:

@@ -6,8 +6,6 @@ import contextlib
 import os
 import platform
 import signal
-import threading
-import time
 from collections import deque
 from dataclasses import replace
 from multiprocessing import get_context
@@ -19,10 +17,9 @@ from typing import Any
 import cloudpickle
 
 from wdmoe_env.plugins import load_plugins
+from wdmoe_env.workers.orphans import end_with
 from wdmoe_env.workers.units import Event, Shared, Unit, outcome_of
 
-ORPHAN_S = 0.5
-"""How often a process looks whether the one that started it is still there."""
 END_S = 5.0
 """How long a process may take to end before it is killed."""
 
@@ -58,11 +55,13 @@ class LocalPool:
     def answer(self, unit: str, reply: Any) -> None:
         self._send(unit, ("answer", reply))
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: str) -> list[str]:
+        waiting = [unit.name for unit in self._waiting]
         self._waiting.clear()
         for worker in self._workers:
             if worker.unit is not None:
                 worker.send(("stop", reason))
+        return waiting
 
     def facts(self) -> dict[str, Any]:
         return {"on": "processes", "at_once": self.size, "platform": platform.platform()}
@@ -174,7 +173,7 @@ def _serve(pipe: Connection, parent: int) -> None:
     """Run units until the pipe closes."""
     # Ctrl-C reaches all processes of a terminal: the one that started this one decides what becomes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_without, args=(parent,), daemon=True).start()
+    end_with(parent)
     load_plugins()
     shared = dict[int, Any]()
     try:
@@ -192,13 +191,6 @@ def _run(pipe: Connection, unit: Unit, new: dict[int, bytes], shared: dict[int, 
     arguments = [shared[one.key] if isinstance(one, Shared) else one for one in unit.arguments]
     line = _PipeLine(pipe)
     line.say(*outcome_of(replace(unit, arguments=()), arguments, line, f"process {os.getpid()}"))
-
-
-def _end_without(parent: int) -> None:
-    """End this process when the one that started it has died, even in the middle of a unit."""
-    while os.getppid() == parent:
-        time.sleep(ORPHAN_S)
-    os._exit(1)
 
 
 def _connection(ready: Any) -> Connection:

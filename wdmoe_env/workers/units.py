@@ -127,8 +127,8 @@ class Pool(Protocol):
     def answer(self, unit: str, reply: Any) -> None:
         """Answer a unit that asked."""
 
-    def stop(self, reason: str) -> None:
-        """Tell running units that they are asked to stop, by the signal of that name; waiting ones are dropped."""
+    def stop(self, reason: str) -> list[str]:
+        """Tell running units to stop, by the signal of that name, and drop waiting ones; returns the latter's names."""
 
     def facts(self) -> dict[str, Any]:
         """Which pool this is, for saved configurations."""
