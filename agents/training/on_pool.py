@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -15,19 +14,9 @@ from wdmoe_env.console.progress import ProgressRows, best_text
 from wdmoe_env.console.stop import Stop
 from wdmoe_env.files.atomic import write_bytes
 from wdmoe_env.files.safe import StorageError
-from wdmoe_env.workers import places
 from wdmoe_env.workers.units import TRIES, Event, Pool, Unit
 
 LOOK_S = 0.5
-
-
-def place(on: str | None, jobs: int | None) -> AbstractContextManager[Pool | None]:
-    """The pool that `on` names; none without it, for then each run is a child of this process.
-
-    Raises:
-        PoolError: it cannot be had.
-    """
-    return nullcontext() if on is None else places.opened(on, jobs)
 
 
 class OnPool:

@@ -18,9 +18,9 @@ from rich.console import Console
 from agents.files.run_dir import CONFIG, SEEDS, RunDir, read_config
 from agents.plan.hyperparameters import told_section
 from agents.plan.plan import Plan, plan_from
-from agents.training.on_pool import OnPool, place
 from agents.training.one_run import check_scenario, configuration
-from agents.training.side_by_side import SideBySide, processes
+from agents.training.several import place, train_all
+from agents.training.side_by_side import processes
 from agents.training.trainer import Trainer
 from wdmoe_env.files.safe import StorageError
 from wdmoe_env.scenario import Scenario
@@ -103,31 +103,8 @@ def resume(
 
 
 def _train(path: Path, config: Mapping[str, Any], plan: Plan, console: Console, jobs: int, pool: Pool | None) -> int:
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
     runs = [_made(path, seed, config) for seed in config["seeds"]]
-    done = [run for run in runs if run.finished()]
-    for run in done:
-        say(f"{run.path} is already finished")
-    todo = [run for run in runs if run not in done]
-    at_once = jobs if pool is None else pool.size
-    say(f"training {len(todo)} of {len(runs)} seeds in {path}, at most {at_once} at once")
-    group = _group(todo, path / "logs", jobs, plan.timesteps, console, pool)
-    status = group.train()
-    finished = len(runs) - len(group.failed) - len(group.stopped)
-    failed = f"; failed: {', '.join(group.failed)}" if group.failed else ""
-    advice = f"; go on with: python train.py --resume {path}" if status else ""
-    say(f"{finished} of {len(runs)} seeds are finished{failed}{advice}")
-    return status
-
-
-def _group(
-    runs: list[RunDir], logs: Path, jobs: int, total: int, console: Console, pool: Pool | None
-) -> SideBySide | OnPool:
-    if pool is None:
-        return SideBySide(runs, logs, jobs, total, console)
-    return OnPool(runs, logs, pool, total, console)
+    return train_all(path, runs, plan.timesteps, console, jobs, pool, "seeds")
 
 
 def _made(path: Path, seed: int, config: Mapping[str, Any]) -> RunDir:

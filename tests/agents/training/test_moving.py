@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from agents.plan.plan import Plan
 from agents.training import moving, one_run, seeds
 from agents.training.on_pool import OnPool
 from agents.training.trainer import Trainer
-from wdmoe_env import Scenario, load_scenario
+from wdmoe_env import load_scenario
 from wdmoe_env.files.safe import StorageError
 from wdmoe_env.settings.contents import FILES
 from wdmoe_env.settings.paths import SHIPPED
@@ -69,7 +70,7 @@ def test_files_that_a_run_names_travel_and_keep_their_names(tmp_path: Path, cons
     data.parent.mkdir()
     data.write_bytes((SHIPPED / "synthetic-wifi.csv").read_bytes())
     scenario = load_scenario("jetson-wifi", channel={"trace": {"files": [str(data)]}}, gating={"bank_passes": 4})
-    run = made(replaced(make_plan(), scenario), tmp_path / "there" / "run", console)
+    run = made(replace(make_plan(), scenario=scenario), tmp_path / "there" / "run", console)
     packed = moving.packed(run)
     config = json.loads(packed.files[CONFIG])
     data.rename(tmp_path / "away.csv")
@@ -79,10 +80,6 @@ def test_files_that_a_run_names_travel_and_keep_their_names(tmp_path: Path, cons
     assert tmp_path / "elsewhere" in place.parents
     assert place.read_bytes() == packed.named[str(data)]
     assert moving._renamed(packed, path) == {json.dumps(str(place)).encode(): json.dumps(str(data)).encode()}
-
-
-def replaced(plan: Plan, scenario: Scenario) -> Plan:
-    return Plan(**{**plan.__dict__, "scenario": scenario})
 
 
 FAKE = """
@@ -173,9 +170,8 @@ def test_a_lost_run_goes_on_and_one_that_fails_names_settings_and_log(
     assert run.steps() == 64
     printed = text(console)
     assert "seed-0: its process is lost; it goes on elsewhere from 32 steps" in printed
-    assert (
-        f"failed with status 2; settings: {other.path / CONFIG}; the end of {tmp_path / 'logs/seed-1.log'}:" in printed
-    )
+    log = tmp_path / "logs" / "seed-1.log"
+    assert f"failed with status 2; settings: {other.path / CONFIG}; the end of {log}:" in printed
     assert "    error: no" in printed
     assert "failed on n; settings" in printed
 
@@ -194,7 +190,7 @@ def test_several_seeds_in_a_pool_of_this_machine(
     monkeypatch.setattr(seeds, "place", lambda on, jobs: LocalPool(2))
     plan = make_plan(timesteps=64)
     assert seeds.start(plan, [3, 4], tmp_path / "pool", console, on="ray") == 0
-    assert seeds.start(plan, [3, 4], tmp_path / "here", console, on="ray") == 0
-    assert_same_run(tmp_path / "pool" / "seed-4", tmp_path / "here" / "seed-4")
+    assert one_run.start(replace(plan, seed=4), tmp_path / "here", console) == 0
+    assert_same_run(tmp_path / "pool" / "seed-4", tmp_path / "here")
     assert seeds.resume(tmp_path / "pool", console, on="ray") == 0
     assert "is already finished" in text(console)
