@@ -15,6 +15,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
+import tyro
 from support.ray_cluster import several_nodes
 from support.run_files import assert_same_run
 from support.shared_fixtures import tiny, tiny_file  # noqa: F401 - fixtures
@@ -24,6 +25,8 @@ import train
 from agents.files.run_dir import RunDir
 from agents.training import seeds
 from agents.training.on_pool import OnPool
+from agents.tune import __main__ as tune
+from agents.tune import study as tuning
 from evaluation.report import outputs
 from wdmoe_env.workers import places
 from wdmoe_env.workers.units import Line, Unit, UnitError, results
@@ -155,3 +158,22 @@ def trainers() -> list[str]:
     """Processes that train."""
     lines = [file.read_bytes().replace(b"\0", b" ").decode() for file in Path("/proc").glob("[0-9]*/cmdline")]
     return [line for line in lines if "wdmoe_env.workers.orphans" in line]
+
+
+TUNE = ["--timesteps", "8192", "--num-envs", "8", "--evaluate-episodes", "2", "--on", "ray", "--trials", "4"]
+TUNE += ["--retrain-seeds", "7", "--retrain-timesteps", "512"]
+
+
+def test_a_study_goes_on_after_its_driver_was_killed(joined: Any, tiny_file: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study.log"
+    words = ["--scenario", str(tiny_file), "--study", str(study), *TUNE]
+    command = [sys.executable, "-m", "agents.tune", *words]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as started:
+        line = started.stderr.readline()
+        assert "trial 0: " in line or "trial 1: " in line or "trial 2: " in line
+        started.kill()
+    assert tune.main(tyro.cli(tune.Options, args=words)) == 0
+    states = [trial.state.name for trial in tuning._load(study).get_trials(deepcopy=False)]
+    assert sum(state in ("COMPLETE", "PRUNED") for state in states) == 4
+    assert "RUNNING" not in states
+    assert (tmp_path / "study" / "trial-0" / "config.json").exists()
