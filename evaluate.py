@@ -13,7 +13,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import contextlib
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +33,13 @@ from evaluation.report.upload import WandbMode, upload
 from wdmoe_env import Scenario, Simulator, load_scenario
 from wdmoe_env.console.output import printing, tolerate_locale
 from wdmoe_env.console.progress import counting
+from wdmoe_env.console.stop import TerminatedError, interrupted_by_signals
 from wdmoe_env.console.words import words
 from wdmoe_env.plugins import load_plugins
 from wdmoe_env.testbed.kernel import Links
 from wdmoe_env.texts import Language
+from wdmoe_env.workers import places
+from wdmoe_env.workers.units import Pool, PoolError
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,11 @@ class Options:
     """Let trained policies run in scenarios that they were not trained in, such as another number of devices."""
     bound_steps: int = 200
     """Single steps, drawn at random, that are compared with the proven most that they can bring; 0: none."""
+    jobs: int | None = None
+    """Processes that run episodes, each a chunk of one policy's at a time; decisions are timed afterwards, by one.
+    Default: 1, and with --on one for each core there."""
+    on: str | None = None
+    """Where else they run: ray, a cluster of this machine or the one that RAY_ADDRESS names; or ray://HOST:PORT."""
     out: Path | None = None
     """Directory for the results; by default results/<time>."""
     overwrite: bool = False
@@ -93,11 +101,14 @@ def main(arguments: list[str] | None = None) -> int:
     # Libraries that print must not get between a reader and the JSON.
     quiet = contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext()
     try:
-        with quiet:
+        with quiet, interrupted_by_signals():
             made = evaluate(options, shlex.join(["python", "evaluate.py", *arguments]))
     except (EvaluationError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except TerminatedError as error:
+        print(f"stopped by {error}", file=sys.stderr)
+        return error.status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -113,6 +124,7 @@ def evaluate(options: Options, command: str) -> summary.Summary:
         EvaluationError: an option is wrong, a policy does not fit a scenario or decides badly, or writing fails.
     """
     plan = _plan(options)
+    _check_place(options)
     _load_plugins(options.plugins)
     scenarios = _scenarios(options.scenario)
     contenders = find_contenders(words(options.policies), options.transfer)
@@ -122,7 +134,8 @@ def evaluate(options: Options, command: str) -> summary.Summary:
             reader = _reader(options, live)
             readings = [reader.reading(scenario, plan) if reader else None for scenario in scenarios]
             out = stack.enter_context(outputs.prepared(options.out, options.overwrite))
-            comparisons = _run(scenarios, contenders, plan, readings)
+            with _pool(options) as pool:
+                comparisons = _run(scenarios, contenders, plan, readings, pool)
         made = summary.build(comparisons, plan, command, reader.facts if reader else None, live.facts if live else None)
         if live is not None:
             outputs.write_live(live, scenarios[0], out)
@@ -174,6 +187,28 @@ def _plan(options: Options) -> Plan:
     return Plan(options.episodes, options.seed, bound_steps=0, side_by_side=1)
 
 
+def _check_place(options: Options) -> None:
+    try:
+        places.check(options.on, options.jobs)
+    except PoolError as error:
+        raise EvaluationError(str(error)) from error
+    if options.model is not None and (options.on or options.jobs not in (None, 1)):
+        asked = f"--on {options.on}" if options.on else f"--jobs {options.jobs}"
+        raise EvaluationError(f"{asked} is for simulated episodes: the one --model reads in one process")
+
+
+@contextlib.contextmanager
+def _pool(options: Options) -> Iterator[Pool | None]:
+    if options.on is None and options.jobs in (None, 1):
+        yield None
+        return
+    try:
+        with places.opened(options.on, options.jobs) as pool:
+            yield pool
+    except PoolError as error:
+        raise EvaluationError(str(error)) from error
+
+
 def _testbed(options: Options, scenarios: list[Scenario]) -> contextlib.AbstractContextManager[Live | None]:
     if not options.testbed or options.model is None:
         return contextlib.nullcontext()
@@ -193,7 +228,11 @@ def _reader(options: Options, live: Live | None) -> Reader | None:
 
 
 def _run(
-    scenarios: list[Scenario], contenders: list[Contender], plan: Plan, readings: list[Reading | None]
+    scenarios: list[Scenario],
+    contenders: list[Contender],
+    plan: Plan,
+    readings: list[Reading | None],
+    pool: Pool | None,
 ) -> list[Comparison]:
     total = sum(num_decisions(scenario, contenders, plan) for scenario in scenarios)
     with counting(Console(stderr=True), total) as tick:
@@ -202,7 +241,7 @@ def _run(
             return lambda policy: tick(f"{scenario.name}: {policy}")
 
         return [
-            compare(scenario, contenders, plan, ticks(scenario), reading)
+            compare(scenario, contenders, plan, ticks(scenario), reading, pool)
             for scenario, reading in zip(scenarios, readings, strict=True)
         ]
 

@@ -11,11 +11,12 @@ if not __package__:
 # Before NumPy is loaded: runs side by side would wait for each other's threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import shlex
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -25,6 +26,10 @@ from wdmoe_env.files.atomic import fresh_folder
 
 if TYPE_CHECKING:
     from agents.plan.plan import Plan
+
+
+FIXED = ("seeds", "sweep", "jobs", "on", "run_dir", "resume", "plugins")
+"""Options that hold for a whole sweep."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +51,19 @@ class Options:
     """Seed of the cells, the network's weights and the exploration; default: 0."""
     seeds: str | None = None
     """Several seeds, such as 0-4 or 0,2,5-7: a run for each, side by side, in RUN_DIR/seed-0 and so on."""
+    sweep: Path | None = None
+    """YAML file with a grid, or a list, of values for any of these options: a run for each, in RUN_DIR/NAME."""
     jobs: int | None = None
-    """Runs of --seeds that are trained at once; default: one for each core that this process may use."""
+    """Runs of --seeds or --sweep that are trained at once; default: one for each core that this process may use."""
+    on: str | None = None
+    """Where they are trained, if not side by side here: ray, a cluster of this machine or the one that RAY_ADDRESS
+    names; or ray://HOST:PORT."""
     wandb: Literal["offline", "online", "disabled"] = "offline"
     """Where to log: offline keeps the log in the run directory and prints the command that uploads it."""
     run_dir: Path | None = None
     """New directory for the run; default: runs/SCENARIO-ALGO-SEED-TIME, without SEED for --seeds."""
     resume: Path | None = None
-    """Go on with the run or the seeds in this directory, as started; other options but --jobs are not looked at."""
+    """Go on with the run or the seeds in this directory, as started; of other options only --jobs and --on count."""
     evaluate_every: int = 100_000
     """Steps between evaluations on validation episodes."""
     evaluate_episodes: int = 32
@@ -88,10 +98,11 @@ def main(options: Options) -> int:
     try:
         from agents.files.tracking import TrackingError
         from wdmoe_env.files.safe import StorageError
+        from wdmoe_env.workers.units import PoolError
 
         try:
             return _run(options, console)
-        except (ValueError, StorageError, TrackingError, OSError) as error:
+        except (ValueError, StorageError, TrackingError, PoolError, OSError) as error:
             console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
             return 2
         except MemoryError as error:
@@ -105,7 +116,7 @@ def main(options: Options) -> int:
 
 
 def _run(options: Options, console: Console) -> int:
-    from agents.training import one_run, seeds
+    from agents.training import one_run, seeds, sweep
     from wdmoe_env import load_scenario
     from wdmoe_env.plugins import load_plugins
 
@@ -114,18 +125,59 @@ def _run(options: Options, console: Console) -> int:
         if options.run_dir is not None:
             raise ValueError("--run-dir and --resume are given, expected one of them: a resumed run keeps its place")
         scenario = load_scenario(options.scenario) if options.scenario else None
+        if sweep.is_sweep(options.resume):
+            return sweep.resume(options.resume, console, options.jobs, options.on)
         if seeds.is_set(options.resume):
-            return seeds.resume(options.resume, console, scenario, options.jobs)
+            return seeds.resume(options.resume, console, scenario, options.jobs, options.on)
         return one_run.resume(options.resume, console, scenario)
+    if options.sweep is not None:
+        return _sweep(options, console)
     plan = _plan(options)
     if options.seeds is not None and options.seed is not None:
         raise ValueError("--seed and --seeds are given, expected one of them")
+    if options.on is not None and options.seeds is None:
+        raise ValueError(f"--on {options.on} is for several runs: give --seeds or --sweep")
     seed = f"-{plan.seed}" if options.seeds is None else ""
     default = Path("runs") / f"{plan.scenario.name}-{options.algo}{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     with nullcontext(options.run_dir) if options.run_dir is not None else fresh_folder(default) as path:
         if options.seeds is None:
             return one_run.start(plan, path, console)
-        return seeds.start(plan, seeds.parse_seeds(options.seeds), path, console, options.jobs)
+        return seeds.start(plan, seeds.parse_seeds(options.seeds), path, console, options.jobs, options.on)
+
+
+def _sweep(options: Options, console: Console) -> int:
+    from agents.training import sweep
+
+    assert options.sweep is not None
+    if options.seeds is not None:
+        raise ValueError("--seeds and --sweep are given, expected one of them: seed is an option of a sweep, too")
+    found = sweep.read_sweep(options.sweep, lambda settings: _plan(_changed(options, settings)))
+    default = Path("runs") / f"{options.sweep.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    command = shlex.join(["python", *sys.argv])
+    with nullcontext(options.run_dir) if options.run_dir is not None else fresh_folder(default) as path:
+        return sweep.start(found, path, console, command, options.jobs, options.on)
+
+
+def _changed(options: Options, settings: dict[str, Any]) -> Options:
+    """The options of one run of a sweep; a ValueError tells all that are unknown."""
+    known = [name for name in vars(options) if name not in FIXED]
+    values: dict[str, Any] = {}
+    faults = []
+    for key, value in settings.items():
+        name, _, hyperparameter = key.replace("-", "_").partition(".")
+        if hyperparameter and name == "set":
+            values["set"] = {**values.get("set", options.set), hyperparameter: value}
+        elif name in known and name != "set" and not hyperparameter:
+            values[name] = value
+        else:
+            faults.append(f"unknown option {key!r:.60}, expected one of {', '.join(known[:-1])} or set.NAME")
+    for name, value in values.get("set", {}).items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            faults.append(f"set.{name} is {value!r:.60}, expected a number")
+    if faults:
+        raise ValueError("; ".join(faults))
+    numbers = {name: float(value) for name, value in values.get("set", options.set).items()}
+    return replace(options, **{**values, "set": numbers})
 
 
 def _plan(options: Options) -> Plan:

@@ -11,12 +11,14 @@ from evaluation.episodes.live import LIVE_METRICS
 from evaluation.episodes.plan import Plan
 from evaluation.episodes.reading import READING_METRICS, Reading
 from evaluation.episodes.runner import EPISODE_METRICS, PolicyRun, run_policy
+from evaluation.episodes.scattered import key_of, run_chunks
 from evaluation.estimates.certified import Certified, certify
 from evaluation.estimates.improvement import Pair, improvements
 from evaluation.estimates.optimality import OptimalityEstimator, StepOptimality
 from evaluation.estimates.statistics import Estimate, Interval, estimate, paired_ratio, ratio_of_means
 from wdmoe_env import Scenario
 from wdmoe_env.arrays import FloatArray
+from wdmoe_env.workers.units import Pool
 
 METRICS = (*EPISODE_METRICS, "decision_us", "latency_vs_top_k", "optimality")
 """What is estimated for each contender; `optimality` only where a bound on the reward is known and asked for."""
@@ -80,6 +82,7 @@ def compare(
     plan: Plan,
     tick: Callable[[str], None] | None = None,
     reading: Reading | None = None,
+    pool: Pool | None = None,
 ) -> Comparison:
     """Run every contender in the same episodes of `scenario`; plain top-K runs as the reference even if not asked for.
 
@@ -89,23 +92,26 @@ def compare(
         plan: which episodes.
         tick: called with the contender's name after each of its decisions, and for each step that is judged.
         reading: a real model that reads in the episodes of the same plan.
+        pool: where chunks of episodes are run, all of them before the first decision is timed, which is done here,
+            alone. None: here, one policy after the other. No figure depends on it but the times of decisions.
 
     Raises:
         EvaluationError: a decision is invalid, a metric is not finite, or a step is better than what is proved.
     """
+    tasks = _tasks(contenders, plan)
+    chunks = {} if pool is None else run_chunks(scenario, tasks, pool, tick)
+    estimator = OptimalityEstimator(scenario)
 
     def run(contender: Contender, plan: Plan) -> tuple[_Done, ...]:
         report = _nothing if tick is None else lambda: tick(contender.name)
         ready = partial(run_policy, scenario=scenario, plan=plan, name=contender.name, tick=report, reading=reading)
-        return tuple(
-            _with_optimality(ready(policy), estimator, contender.name, report) for policy in contender.policies
-        )
+        runs = (ready(one, chunks=chunks.get(key_of(contender, i))) for i, one in enumerate(contender.policies))
+        return tuple(_with_optimality(one, estimator, contender.name, report) for one in runs)
 
-    estimator = OptimalityEstimator(scenario)
-    done = {contender.name: run(contender, plan) for contender in contenders}
-    asked = next((done[contender.name] for contender in contenders if contender.source == REFERENCE), None)
-    plain = asked or run(_reference(), replace(plan, bound_steps=0))
-    results = tuple(_result(contender, done[contender.name], plain[0][0]) for contender in contenders)
+    done = [(contender, run(contender, its)) for contender, its in tasks]
+    plain = next(runs for contender, runs in done if contender.source == REFERENCE)
+    done = done[: len(contenders)]
+    results = tuple(_result(contender, runs, plain[0][0]) for contender, runs in done)
     optimality = [one for result in results for one in result.optimality]
     return Comparison(
         scenario, results, _pairs(results), certify(scenario, optimality) if optimality else None, reading
@@ -124,6 +130,13 @@ _Done = tuple[PolicyRun, StepOptimality | None]
 
 def _nothing() -> None:
     """Do nothing."""
+
+
+def _tasks(contenders: Sequence[Contender], plan: Plan) -> list[tuple[Contender, Plan]]:
+    """Who runs in which episodes: all contenders, and plain top-K where it is not among them."""
+    if any(contender.source == REFERENCE for contender in contenders):
+        return [(contender, plan) for contender in contenders]
+    return [*((contender, plan) for contender in contenders), (_reference(), replace(plan, bound_steps=0))]
 
 
 def _reference() -> Contender:

@@ -28,8 +28,8 @@ from wdmoe_env.files.tensors import load_folder, save_folder
 from wdmoe_env.settings.contents import FILES, kept_files
 
 CONFIG, METRICS, EVALUATIONS = "config.json", "metrics.csv", "evaluations.csv"
-SEEDS = "seeds.json"
-"""What a folder of runs has in the place of `CONFIG`, see `agents.training.seeds`."""
+SEEDS, SWEEP = "seeds.json", "sweep.json"
+"""What a folder of runs has in the place of `CONFIG`, see `agents.training.seeds` and `agents.training.sweep`."""
 STEM = "state"
 KEPT_CHECKPOINTS = 2
 
@@ -83,7 +83,7 @@ class RunDir:
         except OSError as error:
             raise StorageError(f"run directory {path} cannot be written: {error.strerror}") from error
         if used:
-            resumable = any((path / name).is_file() for name in (CONFIG, SEEDS))
+            resumable = any((path / name).is_file() for name in (CONFIG, SEEDS, SWEEP))
             advice = f", or go on with --resume {path}" if resumable else ""
             raise StorageError(f"run directory {path} is already used: choose another{advice}")
 

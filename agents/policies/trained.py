@@ -79,6 +79,10 @@ class TrainedPolicy:
             self._ready = scenario, price_action(scenario), priced_observation(scenario)
         self._actor = actor_of(self.network, scenario.hosts)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what `reset` makes: so it travels to other processes."""
+        return {**self.__dict__, "_actor": None, "_ready": None}
+
     def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
         """The action for each row of an encoded (N, U, F) or (N, E, F) observation, (N, A), within [-1, 1].
 

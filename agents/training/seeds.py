@@ -19,11 +19,13 @@ from agents.files.run_dir import CONFIG, SEEDS, RunDir, read_config
 from agents.plan.hyperparameters import told_section
 from agents.plan.plan import Plan, plan_from
 from agents.training.one_run import check_scenario, configuration
-from agents.training.side_by_side import SideBySide, processes
+from agents.training.several import place, train_all
+from agents.training.side_by_side import processes
 from agents.training.trainer import Trainer
 from wdmoe_env.files.safe import StorageError
 from wdmoe_env.scenario import Scenario
 from wdmoe_env.settings.contents import FILES
+from wdmoe_env.workers.units import Pool
 
 MOST = 1000
 
@@ -51,10 +53,13 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def start(plan: Plan, seeds: Sequence[int], path: Path, console: Console, jobs: int | None = None) -> int:
+def start(
+    plan: Plan, seeds: Sequence[int], path: Path, console: Console, jobs: int | None = None, on: str | None = None
+) -> int:
     """Train a run for each seed in a new folder, at most `jobs` at once. Returns the process's exit status.
 
     Raises:
+        PoolError: the place that `on` names cannot be had, see `wdmoe_env.workers.places`, or is lost.
         StorageError: the folder is used already, or cannot be written.
         ValueError: jobs is below 1, or a seed is out of range.
     """
@@ -63,11 +68,11 @@ def start(plan: Plan, seeds: Sequence[int], path: Path, console: Console, jobs: 
     parent.check_unused()
     # Built once here, so that a plan that cannot be built starts no process and leaves no folder behind.
     config = {**configuration(Trainer(plans[0], parent, console)), "seeds": list(seeds)}
-    with parent.claimed(SEEDS):
+    with place(on, jobs) as pool, parent.claimed(SEEDS):
         parent.create(config, SEEDS)
         if text := told_section(plan.algorithm, plan.scenario):
             console.print(text, markup=False, highlight=False, soft_wrap=True)
-        return _train(path, config, plan, console, at_once)
+        return _train(path, config, plan, console, at_once, pool)
 
 
 def is_set(path: Path) -> bool:
@@ -75,10 +80,13 @@ def is_set(path: Path) -> bool:
     return (path / SEEDS).is_file()
 
 
-def resume(path: Path, console: Console, scenario: Scenario | None = None, jobs: int | None = None) -> int:
+def resume(
+    path: Path, console: Console, scenario: Scenario | None = None, jobs: int | None = None, on: str | None = None
+) -> int:
     """Go on with all runs of a folder that are not finished; a scenario, if one is given, must be the runs' own.
 
     Raises:
+        PoolError: as `start`.
         StorageError: seeds.json is broken, the scenario is another one, or the runs are being trained.
         ValueError: jobs is below 1.
     """
@@ -90,27 +98,13 @@ def resume(path: Path, console: Console, scenario: Scenario | None = None, jobs:
     check_scenario(plan, path, scenario)
     # A seed that was not made yet is given the files where they are now.
     config = {**config, "scenario": plan.scenario.model_dump(mode="json")}
-    with RunDir(path).claimed(SEEDS):
-        return _train(path, config, plan, console, at_once)
+    with place(on, jobs) as pool, RunDir(path).claimed(SEEDS):
+        return _train(path, config, plan, console, at_once, pool)
 
 
-def _train(path: Path, config: Mapping[str, Any], plan: Plan, console: Console, jobs: int) -> int:
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
+def _train(path: Path, config: Mapping[str, Any], plan: Plan, console: Console, jobs: int, pool: Pool | None) -> int:
     runs = [_made(path, seed, config) for seed in config["seeds"]]
-    done = [run for run in runs if run.finished()]
-    for run in done:
-        say(f"{run.path} is already finished")
-    todo = [run for run in runs if run not in done]
-    say(f"training {len(todo)} of {len(runs)} seeds in {path}, at most {jobs} at once")
-    group = SideBySide(todo, path / "logs", jobs, plan.timesteps, console)
-    status = group.train()
-    finished = len(runs) - len(group.failed) - len(group.stopped)
-    failed = f"; failed: {', '.join(group.failed)}" if group.failed else ""
-    advice = f"; go on with: python train.py --resume {path}" if status else ""
-    say(f"{finished} of {len(runs)} seeds are finished{failed}{advice}")
-    return status
+    return train_all(path, runs, plan.timesteps, console, jobs, pool, "seeds")
 
 
 def _made(path: Path, seed: int, config: Mapping[str, Any]) -> RunDir:

@@ -41,6 +41,12 @@ def processes(jobs: int | None) -> int:
     return jobs or cores or 1
 
 
+def script() -> list[str]:
+    """The file of `train.py`; the module, where the project was installed from a wheel."""
+    # By its path, Python would find modules of an installed package by the bare names of others.
+    return [f"{INSTALLED}.train"] if __name__.startswith(f"{INSTALLED}.") else [str(TRAIN)]
+
+
 class Worker:
     """A process that trains a run from where it stands, and what it prints.
 
@@ -50,9 +56,8 @@ class Worker:
 
     def __init__(self, run: RunDir, log: Path) -> None:
         self.run, self.log = run, log
-        # By its path, Python would find modules of an installed package by the bare names of others.
-        train = ["-m", f"{INSTALLED}.train"] if __name__.startswith(f"{INSTALLED}.") else [str(TRAIN)]
-        command = [sys.executable, *train, "--resume", str(run.path)]
+        train = script()
+        command = [sys.executable, *(train if train[0].endswith(".py") else ["-m", *train]), "--resume", str(run.path)]
         try:
             log.parent.mkdir(exist_ok=True)
             with log.open("ab") as file:

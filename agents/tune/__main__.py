@@ -43,8 +43,12 @@ class Options:
     """Seed of the search, and of the training in every trial."""
     study: Path | None = None
     """File of the study, a new one or one to go on with; default: runs/tune/SCENARIO-ALGO.log."""
-    jobs: int = 1
-    """Trials that run at a time, each in a process of its own; with more than one, what is tried depends on timing."""
+    jobs: int | None = None
+    """Trials that run at a time, each in a process of its own; with more than one, what is tried depends on timing.
+    Default: 1, and with --on one for each core there."""
+    on: str | None = None
+    """Where trials run, if not here: ray, a cluster of this machine or the one that RAY_ADDRESS names; or
+    ray://HOST:PORT. The study stays here, and so does the training at the end."""
     retrain_seeds: str = "100-102"
     """Seeds, FIRST-LAST, that the best trial and the present hyperparameters are trained with at the end."""
     retrain_timesteps: int = 1_000_000
@@ -59,10 +63,11 @@ def main(options: Options) -> int:
     console = Console(stderr=True)
     try:
         from wdmoe_env.files.safe import StorageError
+        from wdmoe_env.workers.units import PoolError, UnitError
 
         try:
             return _run(options, console)
-        except (ValueError, StorageError, OSError) as error:
+        except (ValueError, StorageError, PoolError, UnitError, OSError) as error:
             console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
     except ModuleNotFoundError as error:
         if error.name != "optuna":
@@ -81,12 +86,12 @@ def _run(options: Options, console: Console) -> int:
 
     load_plugins(options.plugins)
     for name in ("trials", "jobs"):
-        if getattr(options, name) < 1:
+        if (given := getattr(options, name)) is not None and given < 1:
             raise ValueError(f"{name} is {getattr(options, name)}, expected at least 1")
     seeds, plan = _seeds(options), _plan(options)
     full = replace(plan, timesteps=options.retrain_timesteps, evaluate_every=max(options.retrain_timesteps // 10, 1))
     file = options.study or Path("runs/tune") / f"{plan.scenario.name}-{options.algo}.log"
-    study = search(file, plan, options.trials, console, options.jobs)
+    study = search(file, plan, options.trials, console, options.jobs, options.on)
     try:
         return _retrain(study, full, seeds, file.with_suffix("") / "retrained", console)
     except StoppedError as error:

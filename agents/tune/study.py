@@ -33,12 +33,14 @@ from agents.plan.compatibility import scenario_difference
 from agents.plan.plan import Plan, plan_from
 from agents.training.divergence import DivergedError
 from agents.training.trainer import Trainer
+from agents.tune.apart import Apart
 from agents.tune.space import first_try, rounded, search_space
 from wdmoe_env.console.stop import Stop
 from wdmoe_env.files.lock import locked
 from wdmoe_env.files.safe import StorageError
 from wdmoe_env.plugins import load_plugins
 from wdmoe_env.settings.contents import FILES, kept_files
+from wdmoe_env.workers import places
 
 NAME, TASK = "tune", "plan"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -65,17 +67,26 @@ def open_study(file: Path, plan: Plan) -> optuna.Study:
     return study
 
 
-def search(file: Path, plan: Plan, trials: int, console: Console, jobs: int = 1) -> optuna.Study:
-    """Go on with a study until `trials` of it are finished, `jobs` at a time.
+def search(
+    file: Path, plan: Plan, trials: int, console: Console, jobs: int | None = None, on: str | None = None
+) -> optuna.Study:
+    """Go on with a study until `trials` of it are finished, `jobs` at a time, where `on` says.
 
     Raises:
         KeyboardInterrupt: asked to stop; the study is kept.
+        PoolError: the place that `on` names cannot be had, or is lost; the study is kept.
         StorageError: another process searches with it; see `open_study`, too.
     """
     _make_folder(file)
     # A trial that runs is one of a killed process only as long as nobody else is at it.
     with locked(file, file):
-        return _search(file, plan, trials, console, jobs)
+        if on is None:
+            return _search(file, plan, trials, console, jobs or 1)
+        study = open_study(file, plan)
+        with places.opened(on, jobs) as pool:
+            left = range(len(study.get_trials(deepcopy=False, states=FINISHED)), trials)
+            Apart(study, file.with_suffix(""), plan, pool, console).work(left)
+        return _load(file)
 
 
 def _search(file: Path, plan: Plan, trials: int, console: Console, jobs: int) -> optuna.Study:

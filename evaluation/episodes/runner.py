@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -58,8 +58,16 @@ class PolicyRun:
 
 
 @dataclass(frozen=True, slots=True)
-class _Chunk:
-    """(steps, N) values of each metric, (N,) of what was read, (U,) how often each is last, (N,) first passes."""
+class Chunk:
+    """What one policy did in one chunk of N episodes.
+
+    Attributes:
+        values: (steps, N) of each metric.
+        read: (N,) of what was read.
+        slowest: (U,) how often each device is the last.
+        passes: (N,) first passes of the bank.
+        sampled: those of the plan's sampled steps that lie here.
+    """
 
     values: dict[str, NDArray[Any]]
     read: dict[str, FloatArray]
@@ -76,6 +84,7 @@ def run_policy(
     name: str | None = None,
     tick: Callable[[], None] | None = None,
     reading: Reading | None = None,
+    chunks: Sequence[Chunk] | None = None,
 ) -> PolicyRun:
     """Run `policy` in every episode of the plan, then time single decisions.
 
@@ -87,6 +96,7 @@ def run_policy(
         tick: called after each decision, for a progress bar.
         reading: a model that reads in the episodes, and whose gate weights are decided on then. Decisions that are
             timed are on the scenario's own all the same.
+        chunks: what `run_chunk` brought for each of the plan's chunks, where they were run elsewhere; None: run here.
 
     Raises:
         EvaluationError: a decision is invalid or a metric is not finite; names the policy, the scenario and the step.
@@ -94,16 +104,9 @@ def run_policy(
     label, tick = name or policy.name, tick or _nothing
     if reading is not None and reading.live is not None:
         reading.live.begin(label)
-    chunks: list[_Chunk] = []
-    sizes: list[int] = []
-    step, episode = plan.sample(scenario)
-    for seed, size in plan.chunks(scenario):
-        start = sum(sizes)
-        simulator = reading.simulator(scenario, size) if reading else Simulator(scenario, size, split="test")
-        here = (start <= episode) & (episode < start + size)
-        walk = _Walk(policy, simulator, Sampler(step[here], episode[here], start), label, tick)
-        chunks.append(_run_chunk(walk, seed, reading, slice(start, start + size)))
-        sizes.append(size)
+    sizes = [size for _, size in plan.chunks(scenario)]
+    if chunks is None:
+        chunks = [run_chunk(policy, scenario, plan, index, label, tick, reading) for index in range(len(sizes))]
     values = {key: np.concatenate([chunk.values[key] for chunk in chunks], axis=1) for key in SCHEMA}
     read = {key: np.concatenate([chunk.read[key] for chunk in chunks]) for key in chunks[0].read}
     passes = np.concatenate([chunk.passes for chunk in chunks])
@@ -117,6 +120,29 @@ def run_policy(
         decision_us=time_decisions(policy, scenario, plan, name=label, tick=tick),
         sampled=SampledSteps.join(sampled) if sampled else None,
     )
+
+
+def run_chunk(
+    policy: Policy,
+    scenario: Scenario,
+    plan: Plan,
+    index: int,
+    name: str,
+    tick: Callable[[], None] | None = None,
+    reading: Reading | None = None,
+) -> Chunk:
+    """Run `policy` in one of the plan's chunks, which depends on none of the others.
+
+    Raises:
+        EvaluationError: as `run_policy`.
+    """
+    seeds = list(plan.chunks(scenario))
+    (seed, size), start = seeds[index], sum(size for _, size in seeds[:index])
+    step, episode = plan.sample(scenario)
+    simulator = reading.simulator(scenario, size) if reading else Simulator(scenario, size, split="test")
+    here = (start <= episode) & (episode < start + size)
+    walk = _Walk(policy, simulator, Sampler(step[here], episode[here], start), name, tick or _nothing)
+    return _run_chunk(walk, seed, reading, slice(start, start + size))
 
 
 def _nothing() -> None:
@@ -151,7 +177,7 @@ class _Walk:
         return decision.selection
 
 
-def _run_chunk(walk: _Walk, seed: int, reading: Reading | None, episodes: slice) -> _Chunk:
+def _run_chunk(walk: _Walk, seed: int, reading: Reading | None, episodes: slice) -> Chunk:
     """Run an episode in every environment."""
     simulator, read = walk.simulator, dict[str, FloatArray]()
     walk.policy.reset(simulator.scenario, simulator.num_envs)
@@ -166,8 +192,8 @@ def _run_chunk(walk: _Walk, seed: int, reading: Reading | None, episodes: slice)
     if reading is not None and reading.live is not None:
         measured = reading.live.take(simulator, walk.name, episodes.start)
         slowest = np.mean([_slowest(times[None]) for times in measured.device_times], axis=0)
-        return _Chunk({**values, **measured.metrics}, read | measured.episode, slowest, passes, [])
-    return _Chunk(values, read, walk.slowest, passes, walk.sampler.kept())
+        return Chunk({**values, **measured.metrics}, read | measured.episode, slowest, passes, [])
+    return Chunk(values, read, walk.slowest, passes, walk.sampler.kept())
 
 
 def _slowest(device_time: FloatArray) -> FloatArray:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from wdmoe_env.version import __version__
 
-PACKAGES = ("numpy", "scipy", "gymnasium", "pydantic", "torch", "stable-baselines3", "polars", "matplotlib")
+PACKAGES = ("numpy", "scipy", "gymnasium", "pydantic", "torch", "stable-baselines3", "polars", "matplotlib", "ray")
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of this project and of the packages that a result depends on, where they are installed."""
-    found = {"python": platform.python_version(), "wdmoe-env": __version__}
+    """The platform, and versions of Python, this project and the packages that a result depends on, where installed."""
+    found = {"platform": platform.platform(), "python": platform.python_version(), "wdmoe-env": __version__}
     for package in PACKAGES:
         try:
             found[package] = version(package)

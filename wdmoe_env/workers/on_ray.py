@@ -1,0 +1,299 @@
+"""Units on the nodes of a Ray cluster: one that is joined, or one of this machine's own that ends with the pool.
+
+The one module that knows Ray, which it imports when a pool is opened. A unit is a task; what it says on its line goes
+through one small actor beside the head, which holds it by value: a node that dies takes nothing along that was said.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cloudpickle
+
+from wdmoe_env.files.atomic import write_bytes
+from wdmoe_env.files.provenance import versions
+from wdmoe_env.plugins import VARIABLE, load_plugins
+from wdmoe_env.source_tree import HOME, NAMES
+from wdmoe_env.workers.units import Event, Failure, PoolError, Shared, Unit, outcome_of
+
+INSTALL = "pip install wdmoe-env[cluster]"
+POLL_S = 0.2
+"""Seconds between two looks at what units say."""
+HEAD = "node:__internal_head__"
+"""A resource that Ray gives the node that all others have joined."""
+COUNTS = ("python", "wdmoe-env", "numpy", "scipy", "torch", "stable-baselines3")
+"""What has to be of the same version everywhere: figures are compared bit for bit."""
+SHIPPED = (*NAMES, "wdmoe_env", *(f"{name}.py" for name in NAMES))
+"""What travels of a checkout."""
+
+
+class RayPool:
+    """A pool of Ray's.
+
+    Args:
+        address: of a cluster, such as ray://HOST:10001 or HOST:6379; None: a cluster of this machine's cores.
+        jobs: how many units run at once; None: one for each core of the cluster.
+
+    Raises:
+        PoolError: Ray is not installed, or the cluster cannot be reached.
+    """
+
+    near = False
+
+    def __init__(self, address: str | None, jobs: int | None) -> None:
+        self._ray, self._address = _ray(), address
+        self._waiting, self._running = deque[Unit](), dict[Any, Unit]()
+        self._refs, self._dropped = list[Any](), list[Event]()
+        self._post: Any = None
+        self._connect(jobs)
+        cores = int(self._ray.cluster_resources().get("CPU", 0))
+        self.size = min(jobs, cores) if jobs else cores
+        if self.size < 1:
+            self._ray.shutdown()
+            raise PoolError(f"the Ray cluster at {address} has no core to give")
+        self._setup = self._ray.put(cloudpickle.dumps(_Setup.here()))
+        self._task = self._ray.remote(num_cpus=1, max_retries=0)(_task)
+
+    def share(self, value: Any) -> Shared:
+        self._refs.append(self._ray.put(cloudpickle.dumps(value)))
+        return Shared(len(self._refs) - 1)
+
+    def start(self, unit: Unit) -> None:
+        self._waiting.append(unit)
+        self._fill()
+
+    def events(self, timeout_s: float) -> list[Event]:
+        until = time.monotonic() + timeout_s
+        try:
+            while not (found := self._heard() + self._ended(min(POLL_S, timeout_s))) and time.monotonic() < until:
+                pass
+        except self._ray.exceptions.RaySystemError as error:
+            raise PoolError(f"the Ray cluster is lost: {error}") from error
+        self._fill()
+        return found
+
+    def answer(self, unit: str, reply: Any) -> None:
+        self._ray.get(self._post.answer.remote(unit, cloudpickle.dumps(reply)))
+
+    def stop(self, reason: str) -> list[str]:
+        waiting = [unit.name for unit in self._waiting]
+        self._waiting.clear()
+        if self._post is not None:
+            self._ray.get(self._post.stop.remote(reason))
+        return waiting
+
+    def facts(self) -> dict[str, Any]:
+        nodes = sum(node["Alive"] for node in self._ray.nodes())
+        return {
+            "on": "ray",
+            "ray": self._ray.__version__,
+            "nodes": nodes,
+            "at_once": self.size,
+            "platform": platform.platform(),
+        }
+
+    def __enter__(self) -> RayPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for ref in self._running:
+            self._ray.cancel(ref, force=True)
+        self._ray.shutdown()
+
+    def _connect(self, jobs: int | None) -> None:
+        local = {"address": "local", "num_cpus": jobs or _cores(), "include_dashboard": False}
+        where: dict[str, Any] = {"address": self._address} if self._address else local
+        try:
+            self._ray.init(**where, runtime_env=_code(), log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, ImportError, RuntimeError, ValueError, TimeoutError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise PoolError(f"no Ray cluster at {self._address or 'this machine'}: {reason}") from error
+
+    def _fill(self) -> None:
+        while self._waiting and len(self._running) < self.size:
+            unit = self._waiting.popleft()
+            if unit.talks and self._post is None:
+                self._post = self._ray.remote(num_cpus=0, resources={HEAD: 0.001})(_Post).remote()
+            shared = [self._refs[one.key] for one in unit.arguments if isinstance(one, Shared)]
+            ref = self._task.remote(self._setup, self._post, cloudpickle.dumps(unit), *shared)
+            self._running[ref] = unit
+
+    def _heard(self) -> list[Event]:
+        """What running units have said."""
+        if self._post is None:
+            return []
+        running = {unit.name for unit in self._running.values()}
+        said = self._ray.get(self._post.take.remote())
+        return [Event(unit, kind, cloudpickle.loads(value)) for unit, kind, value in said if unit in running]
+
+    def _ended(self, timeout_s: float) -> list[Event]:
+        if not self._running:
+            time.sleep(timeout_s)
+            return []
+        ready, _ = self._ray.wait(list(self._running), timeout=timeout_s)
+        # What was said before the end is heard before it.
+        return self._heard() + [self._end(ref) for ref in ready]
+
+    def _end(self, ref: Any) -> Event:
+        unit, errors = self._running.pop(ref), self._ray.exceptions
+        try:
+            return Event(unit.name, *cloudpickle.loads(self._ray.get(ref)))
+        except errors.RuntimeEnvSetupError as error:
+            raise PoolError(f"a Ray node cannot be made ready: {error}") from error
+        except errors.RayTaskError as error:
+            return Event(unit.name, "failed", Failure(None, str(error), "a Ray node"))
+        except errors.RayError:
+            return Event(unit.name, "lost")
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """What a process needs before the first unit.
+
+    Attributes:
+        versions: of what has to be the same.
+        plugins: names of modules that register something.
+        modules: modules of the working directory that are loaded here, by file name.
+    """
+
+    versions: dict[str, str]
+    plugins: str
+    modules: tuple[tuple[str, bytes], ...]
+
+    @classmethod
+    def here(cls) -> _Setup:
+        """What this process has."""
+        files = [Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))]
+        own = {file for file in files if file.parent == Path.cwd() != HOME.parent and file.suffix == ".py"}
+        modules = tuple((file.name, file.read_bytes()) for file in sorted(own))
+        return cls(_versions(), os.environ.get(VARIABLE, ""), modules)
+
+
+class _Post:
+    """Holds what units say until it is fetched, and what is said to them."""
+
+    def __init__(self) -> None:
+        self._said = list[tuple[str, str, bytes]]()
+        self._answers = dict[str, bytes]()
+        self._reason: str | None = None
+
+    def say(self, unit: str, kind: str, value: bytes) -> None:
+        self._said.append((unit, kind, value))
+
+    def take(self) -> list[tuple[str, str, bytes]]:
+        said, self._said = self._said, []
+        return said
+
+    def answer(self, unit: str, reply: bytes) -> None:
+        self._answers[unit] = reply
+
+    def answered(self, unit: str) -> bytes | None:
+        return self._answers.pop(unit, None)
+
+    def stop(self, reason: str) -> None:
+        self._reason = reason
+
+    def stopped(self) -> str | None:
+        return self._reason
+
+
+class _PostLine:
+    """A unit's line, over the actor."""
+
+    def __init__(self, post: Any, unit: str) -> None:
+        self._ray, self._post, self._unit = _ray(), post, unit
+
+    def tell(self, message: Any) -> None:
+        self._say("told", message)
+
+    def ask(self, message: Any) -> Any:
+        self._say("asked", message)
+        while (reply := self._ray.get(self._post.answered.remote(self._unit))) is None:
+            time.sleep(POLL_S)
+        return cloudpickle.loads(reply)
+
+    def stop(self) -> str | None:
+        reason: str | None = self._ray.get(self._post.stopped.remote())
+        return reason
+
+    def _say(self, kind: str, message: Any) -> None:
+        # Waited for: what was said is safe then, whatever becomes of this node.
+        self._ray.get(self._post.say.remote(self._unit, kind, cloudpickle.dumps(message)))
+
+
+def _task(setup: bytes, post: Any, packed: bytes, *shared: bytes) -> bytes:
+    """Run a unit in a Ray process; what it returns is read here alone, where its modules can be imported."""
+    _ready(setup)
+    unit, values = cloudpickle.loads(packed), iter(shared)
+    arguments = [cloudpickle.loads(next(values)) if isinstance(one, Shared) else one for one in unit.arguments]
+    place = f"node {platform.node()}, process {os.getpid()}"
+    return cloudpickle.dumps(outcome_of(replace(unit, arguments=()), arguments, _PostLine(post, unit.name), place))
+
+
+@lru_cache(maxsize=4)
+def _ready(packed: bytes) -> None:
+    """Get a process ready: modules of one's own, plugins, and a look at versions.
+
+    Raises:
+        PoolError: something is of another version here.
+    """
+    setup: _Setup = cloudpickle.loads(packed)
+    if other := [name for name, version in _versions().items() if setup.versions.get(name) != version]:
+        name, here = other[0], _versions()[other[0]]
+        raise PoolError(f"{name} is {here} on node {platform.node()}, expected {setup.versions.get(name)} as here")
+    if setup.modules:
+        folder = _folder().name
+        for name, content in setup.modules:
+            write_bytes(Path(folder) / name, content)
+        sys.path.insert(0, folder)
+    load_plugins(setup.plugins)
+
+
+@lru_cache(maxsize=1)
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Modules that travelled to this process; gone at its end."""
+    return tempfile.TemporaryDirectory(prefix="wdmoe-")
+
+
+def _versions() -> dict[str, str]:
+    return {name: version for name, version in versions().items() if name in COUNTS}
+
+
+def _code() -> dict[str, Any]:
+    """The runtime environment: one thread a unit, and a checkout's packages; a wheel is installed on every node."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    root = HOME.parent
+    if not (root / "agents").is_dir():
+        return {"env_vars": threads}
+    others = [f"/{entry.name}" for entry in root.iterdir() if entry.name not in SHIPPED]
+    return {"env_vars": threads, "working_dir": str(root), "excludes": [*others, "__pycache__"]}
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _ray() -> Any:
+    """Ray, which tells nobody that it is used.
+
+    Raises:
+        PoolError: it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise PoolError(f"--on ray needs Ray: {INSTALL}") from error
+    return ray
