@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.sequence import ROOT, play, steps
+from support.sequence import ROOT, played, steps
 
 PAGE = ROOT / "docs" / "tutorials" / "first-hour.md"
 SMALLER = {
@@ -28,7 +28,7 @@ def test_the_page_holds_every_command_that_is_made_smaller() -> None:
 @pytest.mark.slow
 def test_the_commands_of_the_first_hour_do_what_the_page_says(tmp_path: Path) -> None:
     pytest.importorskip("stable_baselines3", reason="training needs Stable-Baselines3")
-    for _ in play(PAGE, tmp_path, SMALLER, timeout=300.0):
+    for _ in played(PAGE, tmp_path, SMALLER, timeout=300.0):
         pass
     for picture in ("first.png", "my-cell.png"):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")

@@ -18,7 +18,7 @@ def test_notebooks_are_valid_and_hold_no_outputs(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert len(cells) >= 4
+    assert len(cells) >= 3
     assert [cell.outputs for cell in cells if cell.outputs or cell.execution_count] == []
 
 

@@ -4,7 +4,7 @@ import json
 import sys
 
 import pytest
-from support.sequence import ROOT, play, steps
+from support.sequence import ROOT, played, steps
 
 PAGE = ROOT / "docs" / "tutorials" / "record-to-report.md"
 SMALLER = {
@@ -26,7 +26,7 @@ def test_page_holds_every_command_that_is_made_smaller():
 @pytest.mark.slow
 def test_documented_sequence_leads_from_record_to_report(tmp_path):
     pytest.importorskip("torch", reason="recording and training need torch")
-    printed = "".join(said for _, said in play(PAGE, tmp_path, SMALLER))
+    printed = "".join(said for _, said in played(PAGE, tmp_path, SMALLER))
     assert "my-board.csv: 140 valid rows" in printed
     assert "1 logs: 1 imported as 1 traces" in printed
     for name, policies in (("my-boards", 4), ("in-order", 3), ("walk", 3)):

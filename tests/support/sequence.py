@@ -45,7 +45,7 @@ def run(kind: str, code: str, folder: Path, timeout: float = 120.0) -> str:
     return done.stdout
 
 
-def play(page: Path, folder: Path, others: Mapping[str, str], timeout: float = 120.0) -> Iterator[tuple[str, str]]:
+def played(page: Path, folder: Path, others: Mapping[str, str], timeout: float = 120.0) -> Iterator[tuple[str, str]]:
     """Write and run every step of a page; each program, as it was run, with what it printed."""
     for step in steps(page):
         if step["file"]:
