@@ -55,7 +55,6 @@ def pages(docs: Path = DOCS) -> list[Path]:
 def written(page: Path) -> str:
     """A page as it should be."""
     words = read_yaml(WORDS)
-    keys.keys()  # before the options of the page are imported, which registers a compute model of its own
     text = page.read_text(encoding="utf-8")
     return REGION.sub(lambda found: f"{found[1]}\n{content(found[2], words)}\n{found[3]}", text)
 
