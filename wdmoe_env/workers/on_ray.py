@@ -119,7 +119,8 @@ class RayPool:
             self._ray.init(**where, runtime_env=_code(), log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, ImportError, RuntimeError, ValueError, TimeoutError) as error:
             reason = str(error).strip().partition("\n")[0]
-            raise PoolError(f"no Ray cluster at {self._address or 'this machine'}: {reason}") from error
+            hint = "; is it there, and does it ask for a token (RAY_AUTH_MODE=token)?" if self._address else ""
+            raise PoolError(f"no Ray cluster at {self._address or 'this machine'}: {reason}{hint}") from error
 
     def _fill(self) -> None:
         while self._waiting and len(self._running) < self.size:
