@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,3 +140,25 @@ def test_a_wheel_is_installed_everywhere_and_a_checkout_travels(
     assert not {"/train.py", "/agents", "/wdmoe_env"} & set(code["excludes"])
     monkeypatch.setattr(on_ray, "HOME", tmp_path / "wdmoe_env")
     assert set(on_ray._code()) == {"env_vars"}
+
+
+class Lonely(on_ray.RayPool):
+    """A pool whose cluster has just gone; nothing of Ray is needed to find that out."""
+
+    def __init__(self, head: tuple[str, int]) -> None:
+        self._head, self._seen, self._silent_since = head, 0.0, None
+
+
+def test_a_head_that_does_not_answer_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        pool = Lonely(server.getsockname())
+        pool._look()
+    assert pool._silent_since is None
+    pool._seen = 0.0
+    for moment in (100.0, 105.0):
+        monkeypatch.setattr(on_ray.time, "monotonic", lambda moment=moment: moment)
+        pool._look()
+    assert pool._silent_since == 100.0
+    monkeypatch.setattr(on_ray.time, "monotonic", lambda: 111.0)
+    with pytest.raises(PoolError, match=r"the Ray cluster is lost: 127.0.0.1:\d+: "):
+        pool._look()
