@@ -27,6 +27,7 @@ SCRIPTS = sorted(p.stem for p in (ROOT / "benchmarks").glob("*.py") if '__name__
 SMALL: dict[str, str] = {
     "bandwidth": "--devices 2 3 --batch 8 --sample 2 --repeats 1",
     "baseline_options": "--scenario {tiny} --episodes 2",
+    "cluster": "--nodes 1 --units 2 --sleep-s 0.1 --runs 1 --timesteps 256",
     "decision_time": "--scenario {tiny} --policies top-k,price --decisions 3",
     "decode": "--shapes mixtral --tokens 2 --states 2 --exact 1",
     "env_throughput": "--scenario {tiny} --seconds 0.001 --repeats 1",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cloudpickle
 import pytest
@@ -12,7 +14,7 @@ import pytest
 import evaluate
 from wdmoe_env.workers import on_ray, places
 from wdmoe_env.workers.processes import LocalPool
-from wdmoe_env.workers.units import PoolError
+from wdmoe_env.workers.units import Line, PoolError, Shared, Unit
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,3 +86,79 @@ def test_the_post_keeps_what_is_said_until_it_is_fetched() -> None:
     assert post.stopped() is None
     post.stop("SIGTERM")
     assert post.stopped() == "SIGTERM"
+
+
+class Remote:
+    """An actor's handle that runs its methods here."""
+
+    def __init__(self, actor: object) -> None:
+        self._actor = actor
+
+    def __getattr__(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(remote=getattr(self._actor, name))
+
+
+def converse(line: Line, number: int, shared: int) -> tuple[int, str | None]:
+    line.tell(number)
+    return line.ask(shared), line.stop()
+
+
+def test_a_task_brings_what_its_unit_brings_and_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WDMOE_PLUGINS", "")
+    monkeypatch.setattr(on_ray, "_ray", lambda: SimpleNamespace(get=lambda value: value))
+    post, setup = on_ray._Post(), cloudpickle.dumps(on_ray._Setup.here())
+    post.answer("one", cloudpickle.dumps(42))
+    post.stop("SIGTERM")
+    packed = cloudpickle.dumps(Unit("one", converse, (1, Shared(0)), talks=True))
+    assert cloudpickle.loads(on_ray._task(setup, Remote(post), packed, cloudpickle.dumps(2))) == (
+        "done",
+        (42, "SIGTERM"),
+    )
+    said = [(unit, kind, cloudpickle.loads(value)) for unit, kind, value in post.take()]
+    assert said == [("one", "told", 1), ("one", "asked", 2)]
+
+
+def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise ConnectionError("nobody answers\nat length")
+
+    monkeypatch.setattr(on_ray, "_ray", lambda: SimpleNamespace(init=refuse))
+    monkeypatch.setenv(places.ADDRESS, "10.0.0.1:6379")
+    with pytest.raises(PoolError, match=r"no Ray cluster at 10.0.0.1:6379: nobody answers; is it there"):
+        places.opened("ray", None)
+    monkeypatch.delenv(places.ADDRESS)
+    with pytest.raises(PoolError, match=r"no Ray cluster at this machine: nobody answers$"):
+        places.opened("ray", 1)
+
+
+def test_a_wheel_is_installed_everywhere_and_a_checkout_travels(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code = on_ray._code()
+    assert code["working_dir"] == str(ROOT)
+    assert "/tests" in code["excludes"]
+    assert not {"/train.py", "/agents", "/wdmoe_env"} & set(code["excludes"])
+    monkeypatch.setattr(on_ray, "HOME", tmp_path / "wdmoe_env")
+    assert set(on_ray._code()) == {"env_vars"}
+
+
+class Lonely(on_ray.RayPool):
+    """A pool whose cluster has just gone; nothing of Ray is needed to find that out."""
+
+    def __init__(self, head: tuple[str, int]) -> None:
+        self._head, self._seen, self._silent_since = head, 0.0, None
+
+
+def test_a_head_that_does_not_answer_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        pool = Lonely(server.getsockname())
+        pool._look()
+    assert pool._silent_since is None
+    pool._seen = 0.0
+    for moment in (100.0, 105.0):
+        monkeypatch.setattr(on_ray.time, "monotonic", lambda moment=moment: moment)
+        pool._look()
+    assert pool._silent_since == 100.0
+    monkeypatch.setattr(on_ray.time, "monotonic", lambda: 111.0)
+    with pytest.raises(PoolError, match=r"the Ray cluster is lost: 127.0.0.1:\d+: "):
+        pool._look()

@@ -160,7 +160,7 @@ def trainers() -> list[str]:
     return [line for line in lines if "wdmoe_env.workers.orphans" in line]
 
 
-TUNE = ["--timesteps", "8192", "--num-envs", "8", "--evaluate-episodes", "2", "--on", "ray", "--trials", "4"]
+TUNE = ["--timesteps", "2048", "--num-envs", "8", "--evaluate-episodes", "2", "--on", "ray", "--trials", "4"]
 TUNE += ["--retrain-seeds", "7", "--retrain-timesteps", "512"]
 
 

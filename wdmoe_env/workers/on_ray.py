@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import socket
 import sys
 import tempfile
 import time
@@ -15,6 +16,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from threading import Thread
 from types import TracebackType
 from typing import Any
 
@@ -27,6 +29,10 @@ from wdmoe_env.source_tree import HOME, NAMES
 from wdmoe_env.workers.units import Event, Failure, PoolError, Shared, Unit, outcome_of
 
 INSTALL = "pip install wdmoe-env[cluster]"
+CLOSE_S = 5.0
+"""How long a cluster that is lost may take to be left."""
+SEE_S, SILENT_S = 2.0, 10.0
+"""How often the head is looked for, and how long it may not answer, in seconds."""
 POLL_S = 0.2
 """Seconds between two looks at what units say."""
 HEAD = "node:__internal_head__"
@@ -56,6 +62,8 @@ class RayPool:
         self._refs, self._dropped = list[Any](), list[Event]()
         self._post: Any = None
         self._connect(jobs)
+        self._head, self._seen = self._place_of_head(), time.monotonic()
+        self._silent_since: float | None = None
         cores = int(self._ray.cluster_resources().get("CPU", 0))
         self.size = min(jobs, cores) if jobs else cores
         if self.size < 1:
@@ -75,6 +83,7 @@ class RayPool:
     def events(self, timeout_s: float) -> list[Event]:
         until = time.monotonic() + timeout_s
         try:
+            self._look()
             while not (found := self._heard() + self._ended(min(POLL_S, timeout_s))) and time.monotonic() < until:
                 pass
         except self._ray.exceptions.RaySystemError as error:
@@ -108,9 +117,29 @@ class RayPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for ref in self._running:
-            self._ray.cancel(ref, force=True)
+        closing = Thread(target=self._close, daemon=True)
+        closing.start()
+        # Of a cluster that is lost Ray may wait for an answer.
+        closing.join(None if self._silent_since is None else CLOSE_S)
+
+    def _close(self) -> None:
+        if self._silent_since is None:
+            for ref in self._running:
+                self._ray.cancel(ref, force=True)
         self._ray.shutdown()
+
+    def _look(self) -> None:
+        """See that the head still answers; Ray itself ends this process 60 seconds after it does not."""
+        if time.monotonic() < self._seen + SEE_S:
+            return
+        self._seen = time.monotonic()
+        try:
+            socket.create_connection(self._head, SEE_S).close()
+            self._silent_since = None
+        except OSError as error:
+            self._silent_since = self._silent_since or self._seen
+            if self._seen > self._silent_since + SILENT_S:
+                raise PoolError(f"the Ray cluster is lost: {self._head[0]}:{self._head[1]}: {error}") from error
 
     def _connect(self, jobs: int | None) -> None:
         local = {"address": "local", "num_cpus": jobs or _cores(), "include_dashboard": False}
@@ -119,7 +148,15 @@ class RayPool:
             self._ray.init(**where, runtime_env=_code(), log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, ImportError, RuntimeError, ValueError, TimeoutError) as error:
             reason = str(error).strip().partition("\n")[0]
-            raise PoolError(f"no Ray cluster at {self._address or 'this machine'}: {reason}") from error
+            hint = "; is it there, and does it ask for a token (RAY_AUTH_MODE=token)?" if self._address else ""
+            raise PoolError(f"no Ray cluster at {self._address or 'this machine'}: {reason}{hint}") from error
+
+    def _place_of_head(self) -> tuple[str, int]:
+        """Host and port of Ray's client server, where that is the way in, else of the head itself."""
+        through = self._address if self._address and self._address.startswith("ray://") else None
+        place: str = through or self._ray.get_runtime_context().gcs_address
+        host, _, port = place.removeprefix("ray://").rpartition(":")
+        return host.strip("[]"), int(port)
 
     def _fill(self) -> None:
         while self._waiting and len(self._running) < self.size:
