@@ -23,7 +23,7 @@ from support.shared_fixtures import tiny, tiny_file  # noqa: F401 - fixtures
 import evaluate
 import train
 from agents.files.run_dir import RunDir
-from agents.training import seeds
+from agents.training import several
 from agents.training.on_pool import OnPool
 from agents.tune import __main__ as tune
 from agents.tune import study as tuning
@@ -115,7 +115,7 @@ def test_a_node_dies_and_its_run_goes_on_elsewhere(
     joined: Any, tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four seeds; carried by the driver, as nothing is shared; the same runs as side by side here."""
-    monkeypatch.setattr(seeds, "OnPool", partial(OnPool, shared=False))
+    monkeypatch.setattr(several, "OnPool", partial(OnPool, shared=False))
     here, there = tmp_path / "here", tmp_path / "there"
 
     def kill_a_node() -> None:
@@ -160,7 +160,7 @@ def trainers() -> list[str]:
     return [line for line in lines if "wdmoe_env.workers.orphans" in line]
 
 
-TUNE = ["--timesteps", "2048", "--num-envs", "8", "--evaluate-episodes", "2", "--on", "ray", "--trials", "4"]
+TUNE = ["--timesteps", "2048", "--num-envs", "8", "--evaluate-episodes", "2", "--on", "ray", "--trials", "3"]
 TUNE += ["--retrain-seeds", "7", "--retrain-timesteps", "512"]
 
 
@@ -174,6 +174,6 @@ def test_a_study_goes_on_after_its_driver_was_killed(joined: Any, tiny_file: Pat
         started.kill()
     assert tune.main(tyro.cli(tune.Options, args=words)) == 0
     states = [trial.state.name for trial in tuning._load(study).get_trials(deepcopy=False)]
-    assert sum(state in ("COMPLETE", "PRUNED") for state in states) == 4
+    assert sum(state in ("COMPLETE", "PRUNED") for state in states) == 3
     assert "RUNNING" not in states
     assert (tmp_path / "study" / "trial-0" / "config.json").exists()

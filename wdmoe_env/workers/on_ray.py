@@ -59,7 +59,7 @@ class RayPool:
     def __init__(self, address: str | None, jobs: int | None) -> None:
         self._ray, self._address = _ray(), address
         self._waiting, self._running = deque[Unit](), dict[Any, Unit]()
-        self._refs, self._dropped = list[Any](), list[Event]()
+        self._refs = list[Any]()
         self._post: Any = None
         self._connect(jobs)
         self._head, self._seen = self._place_of_head(), time.monotonic()
