@@ -12,7 +12,7 @@ from rich.console import Console
 from wdmoe_env.console import progress
 from wdmoe_env.console import stop as stopping
 from wdmoe_env.console.progress import ProgressRows, counting
-from wdmoe_env.console.stop import Stop
+from wdmoe_env.console.stop import Stop, TerminatedError, interrupted_by_signals
 
 
 def pipe() -> Console:
@@ -92,3 +92,28 @@ def test_what_nohup_ignores_stays_ignored() -> None:
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def terminate(plain: bool) -> None:
+    """Raise SIGTERM; `plain`: within a library that makes a plain interrupt of it."""
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt:
+        if plain:
+            raise KeyboardInterrupt from None
+        raise
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_sigterm_interrupts_and_says_so(plain: bool) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(TerminatedError, match="SIGTERM") as caught, interrupted_by_signals():
+        terminate(plain)
+    assert caught.value.status == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_ctrl_c_stays_what_it_is() -> None:
+    with pytest.raises(KeyboardInterrupt) as caught, interrupted_by_signals():
+        raise KeyboardInterrupt
+    assert not isinstance(caught.value, TerminatedError)

@@ -64,8 +64,10 @@ def interrupted_by_signals() -> Iterator[None]:
 
     In threads, which signals do not reach, and where SIGHUP is ignored, all stays as it is.
     """
+    heard_of = list[int]()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        heard_of.append(number)
         raise TerminatedError(number)
 
     here = threading.current_thread() is threading.main_thread()
@@ -74,6 +76,11 @@ def interrupted_by_signals() -> Iterator[None]:
     before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
+    except KeyboardInterrupt as error:
+        # A library that was called may have made a plain one of it.
+        if heard_of and not isinstance(error, TerminatedError):
+            raise TerminatedError(heard_of[0]) from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import socket
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from types import TracebackType
 from typing import Any
 
@@ -144,12 +145,16 @@ class RayPool:
     def _connect(self, jobs: int | None) -> None:
         local = {"address": "local", "num_cpus": jobs or _cores(), "include_dashboard": False}
         where: dict[str, Any] = {"address": self._address} if self._address else local
+        before = signal.getsignal(signal.SIGTERM)
         try:
             self._ray.init(**where, runtime_env=_code(), log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, ImportError, RuntimeError, ValueError, TimeoutError) as error:
             reason = str(error).strip().partition("\n")[0]
             hint = "; is it there, and does it ask for a token (RAY_AUTH_MODE=token)?" if self._address else ""
             raise PoolError(f"no Ray cluster at {self._address or 'this machine'}: {reason}{hint}") from error
+        # Ray takes SIGTERM for itself; whoever heeds it goes on to do so.
+        if callable(before) and current_thread() is main_thread():
+            signal.signal(signal.SIGTERM, before)
 
     def _place_of_head(self) -> tuple[str, int]:
         """Host and port of Ray's client server, where that is the way in, else of the head itself."""
