@@ -59,7 +59,7 @@ class Library:
         found = [item for name, folder in self._folders.items() for item in _items(name, folder, folder)]
         return sorted((item for item in found[:MOST] if item.kind == kind), key=lambda item: item.name)
 
-    def open(self, kind: Kind, name: str) -> Path:
+    def path_of(self, kind: Kind, name: str) -> Path:
         """Where something lies.
 
         Raises:
@@ -80,7 +80,7 @@ class Library:
         Raises:
             ViewError: there is none of that name.
         """
-        return name if name in preset_names() else str(self.open("scenario", name))
+        return name if name in preset_names() else str(self.path_of("scenario", name))
 
     def policies(self, scenario: str) -> list[str]:
         """What can be chosen as policy in a scenario of that name; runs are offered whatever they were trained in."""
@@ -91,7 +91,7 @@ class Library:
         """The source of a policy, as `evaluate.py --policies` takes it."""
         if policy in baselines.BASELINES or policy in SHIPPED:
             return policy
-        return f"{Path(policy).name}={self.open('run', policy)}"
+        return f"{Path(policy).name}={self.path_of('run', policy)}"
 
 
 def shipped_in(source: str) -> list[str]:

@@ -42,7 +42,7 @@ def answer(view: View, library: Library, texts: Texts) -> dict[str, Any]:
     """
     if view.pane not in KINDS:
         raise ViewError(f"pane is {view.pane!r}, expected one of {', '.join(KINDS)}")
-    path = library.open(KINDS[view.pane], view.item)
+    path = library.path_of(KINDS[view.pane], view.item)
     if view.pane == "testbed":
         return _recording(path, view, texts)
     try:

@@ -243,7 +243,7 @@ def test_the_first_thing_of_a_pane_is_open(folders):
 )
 def test_broken_results_are_told(folders, figures, message):
     if figures is not None:
-        (folders.open("results", "results/old") / "figures.json").write_text(figures)
+        (folders.path_of("results", "results/old") / "figures.json").write_text(figures)
     answer = asked(make_app(folders, View(), HOSTS).test_client(), "/folder?pane=results&item=results/old")
     assert answer.status_code == 400
     assert message in answer.json["error"]

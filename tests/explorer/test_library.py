@@ -40,7 +40,7 @@ def test_what_the_folders_hold_is_found_by_kind(library, folders):
     assert [item.name for item in library.items("results")] == ["results/a"]
     assert [item.name for item in library.items("testbed")] == ["results/live"]
     assert [item.name for item in library.items("scenario")] == ["runs/own.yaml"]
-    assert library.open("run", "runs/first") == folders / "runs/first"
+    assert library.path_of("run", "runs/first") == folders / "runs/first"
 
 
 def test_a_folder_that_is_a_run_itself_is_opened_by_its_own_name(folders):
@@ -50,7 +50,7 @@ def test_a_folder_that_is_a_run_itself_is_opened_by_its_own_name(folders):
 @pytest.mark.parametrize("name", ["runs/../secret", "secret", "/etc/passwd", "runs/link", "../secret", "runs/first/"])
 def test_nothing_outside_the_folders_is_opened(library, name):
     with pytest.raises(ViewError, match="is not in the folders given at the start"):
-        library.open("run", name)
+        library.path_of("run", name)
     with pytest.raises(ViewError):
         library.source(name)
     with pytest.raises(ViewError):
