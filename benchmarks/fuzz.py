@@ -11,32 +11,22 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import resource
-import signal
 import sys
-import tempfile
-import traceback
-import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Final
-
-import numpy as np
+from dataclasses import asdict, dataclass
+from typing import Final
 
 from benchmarks import harness
-from benchmarks.fuzz_targets import TARGETS, Target, WrongError
+from benchmarks.fuzz_cases import OUTCOMES, Row, Tried, try_cases
+from benchmarks.fuzz_targets import TARGETS
 
-from agents import StorageError
-from evaluation.episodes.errors import EvaluationError
+from wdmoe_env.workers import places
+from wdmoe_env.workers.units import PoolError, Unit, UnitError, results
 
-ROOT: Final = Path(__file__).resolve().parents[1]
-NAMED: Final = (ValueError, TypeError, StorageError, EvaluationError)
-OUTCOMES: Final = ("right", "refused", "wrong", "raw error", "hang")
 COLUMNS: Final = ("kind", "cases", *OUTCOMES, "slowest, s")
-PATIENCE_S: Final = 10
+CHUNK: Final = 200
+"""Cases that are tried together, in one process."""
 
 
 @dataclass(frozen=True)
@@ -51,102 +41,64 @@ class Options(harness.Options):
     """Which kinds are tried."""
     show: int = 10
     """Faults that are printed."""
-
-
-@dataclass
-class Row:
-    """What came of one kind."""
-
-    kind: str
-    cases: int = 0
-    outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
-    slowest_s: float = 0.0
-
-
-class _HangError(BaseException):
-    """A case takes too long; not an Exception, so that nobody takes it for one of theirs."""
+    jobs: int | None = None
+    """Processes that cases are tried in; by default this one alone, with --on one for each core there."""
+    on: str | None = None
+    """Where: ray, or ray://HOST:PORT; by default this machine."""
 
 
 def main(options: Options) -> int:
-    warnings.simplefilter("ignore")
     unknown = [kind for kind in options.kinds if kind not in TARGETS]
     if unknown or options.cases < 1:
         raise ValueError(
             f"kinds is {unknown}, cases {options.cases}: expected some of {', '.join(TARGETS)}, at least 1"
         )
     faults: Counter[str] = Counter()
-    whole = sum(TARGETS[kind][0] for kind in options.kinds)
-    with harness.Report(options, COLUMNS) as report, tempfile.TemporaryDirectory() as folder:
-        for kind in options.kinds:
-            share, target = TARGETS[kind]
-            count = max(round(options.cases * share / whole), 1)
+    peak = 0.0
+    with harness.Report(options, COLUMNS) as report:
+        for kind, tried in everything(options):
             row = Row(kind)
-            for seed in range(options.first, options.first + count):
-                outcome, detail = attempt(target, seed, Path(folder), row)
-                row.cases += 1
-                row.outcomes[outcome] += 1
-                if outcome not in ("right", "refused"):
+            for some in tried:
+                row.add(some.row)
+                peak = max(peak, some.peak_mib)
+                for seed, outcome, detail in some.faults:
                     faults[f"{kind}: {detail}"] += 1
                     if faults.total() <= options.show:
                         print(f"{kind}, seed {seed}: {outcome}: {detail}", file=sys.stderr, flush=True)
             counts = [f"{count:,}" for count in row.outcomes.values()]
             report.add(asdict(row), [kind, f"{row.cases:,}", *counts, f"{row.slowest_s:.2f}"])
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
         report.note(
             f"peak memory {peak:,.0f} MiB; {faults.total()} faults", {"peak_mib": peak, "faults": faults.total()}
         )
     return 1 if faults else 0
 
 
-def attempt(target: Target, seed: int, folder: Path, row: Row) -> tuple[str, str]:
-    """The outcome of one case, and what went wrong."""
-    import time
+def everything(options: Options) -> Iterator[tuple[str, list[Tried]]]:
+    """What came of each kind, in order, wherever it was tried.
 
-    began = time.perf_counter()
+    Raises:
+        ValueError: a place to try cannot be had, or is lost.
+    """
+    asked = {kind: list(chunks(kind, options)) for kind in options.kinds}
+    if options.on is None and (options.jobs or 1) == 1:
+        for kind, units in asked.items():
+            yield kind, [try_cases(*unit.arguments) for unit in units]
+        return
     try:
-        with timed(), np.errstate(all="ignore"):
-            return ("right" if target(np.random.default_rng(seed), folder) else "refused"), ""
-    except _HangError:
-        return "hang", f"took over {PATIENCE_S} s"
-    except WrongError as error:
-        return "wrong", str(error)[:200]
-    except NAMED as error:
-        return ("refused", "") if ours(error) else ("raw error", told(error))
-    except Exception as error:
-        return "raw error", told(error)
-    finally:
-        row.slowest_s = max(row.slowest_s, time.perf_counter() - began)
+        with places.opened(options.on, options.jobs) as pool:
+            found = results(pool, [unit for units in asked.values() for unit in units], ())
+    except (PoolError, UnitError) as error:
+        raise ValueError(str(error)) from error
+    for kind, units in asked.items():
+        yield kind, [found[unit.name] for unit in units]
 
 
-def ours(error: Exception) -> bool:
-    """Whether a statement of the project raised an error, and says why."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    place = Path(last.filename)
-    inside = place.is_relative_to(ROOT) and ".venv" not in place.parts
-    # What a library's compiled code raises has no place of its own: there the line calls it.
-    return inside and (last.line or "").startswith("raise") and bool(str(error).strip())
-
-
-def told(error: Exception) -> str:
-    """Type, place and words of an error."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}: {str(error)[:160]}"
-
-
-@contextmanager
-def timed() -> Iterator[None]:
-    """End what takes too long."""
-
-    def end(*_: Any) -> None:
-        raise _HangError
-
-    before = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
+def chunks(kind: str, options: Options) -> Iterator[Unit]:
+    """The cases of a kind as units of work."""
+    whole = sum(TARGETS[kind][0] for kind in options.kinds)
+    end = options.first + max(round(options.cases * TARGETS[kind][0] / whole), 1)
+    for first in range(options.first, end, CHUNK):
+        yield Unit(f"{kind}, seeds from {first}", try_cases, (kind, first, min(CHUNK, end - first)))
 
 
 if __name__ == "__main__":

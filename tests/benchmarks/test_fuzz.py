@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks import fuzz
-from benchmarks.fuzz import Row, attempt
+from benchmarks import fuzz_cases
+from benchmarks.fuzz_cases import Row, attempt
 from benchmarks.fuzz_targets import TARGETS, WrongError, mutated
 
 MANY = {"decisions", "actions", "YAML files"}
@@ -66,7 +66,7 @@ def refuse(text: str) -> bool:
 
 
 def test_what_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fuzz, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(fuzz_cases, "PATIENCE_S", 0.2)
     row = Row("x")
 
     def hangs(rng: Any, folder: Path) -> bool:

@@ -40,7 +40,7 @@ HEAD = "node:__internal_head__"
 """A resource that Ray gives the node that all others have joined."""
 COUNTS = ("python", "wdmoe-env", "numpy", "scipy", "torch", "stable-baselines3")
 """What has to be of the same version everywhere: figures are compared bit for bit."""
-SHIPPED = (*NAMES, "wdmoe_env", *(f"{name}.py" for name in NAMES))
+SHIPPED = (*NAMES, "wdmoe_env", "benchmarks", *(f"{name}.py" for name in NAMES))
 """What travels of a checkout."""
 
 
