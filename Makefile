@@ -32,7 +32,7 @@ types: $(VENV)/.ready
 	$(BIN)/mypy --config-file tests/mypy.ini
 
 unit: $(VENV)/.ready
-	$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
 
 quick: $(VENV)/.ready
 	$(BIN)/pytest -n 2 -q -m "not slow"

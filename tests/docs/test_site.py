@@ -15,7 +15,7 @@ import pytest
 from support.browser import NARROW, WIDE, browser, keep, needs_browser, serious, until, watched
 from support.sequence import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, needs_browser]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, needs_browser, pytest.mark.xdist_group("site")]
 PAGES = (
     "index.html",
     "tutorials/first-hour.html",

@@ -19,7 +19,7 @@ from wdmoe_env import load_scenario
 from wdmoe_env.envs.actions import PriceAction
 from wdmoe_env.texts import load_texts
 
-pytestmark = [needs_browser, pytest.mark.browser, pytest.mark.slow]
+pytestmark = [needs_browser, pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("explorer")]
 IDLE = "window.explorer && explorer.drawn > 0 && !explorer.busy"
 PROVED = f"{IDLE} && explorer.done"
 SIZES = {"wide": WIDE, "narrow": NARROW}

@@ -33,7 +33,7 @@ from wdmoe_env.workers.units import Line, Unit, UnitError, results
 
 ROOT = Path(evaluate.__file__).parent
 pytest.importorskip("ray")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # no module that a node could import
 
 
