@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import wheel_smoke
+from support.wheel import build, installed  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).resolve().parents[1]
 HIDE = f"""
@@ -25,9 +26,9 @@ sys.meta_path.insert(0, Hidden())
 
 
 @pytest.mark.slow
-def test_the_environment_alone(tmp_path: Path) -> None:
-    """A copy of the package, where no extra can be imported."""
-    shutil.copytree(ROOT / "wdmoe_env", tmp_path / "wdmoe_env", ignore=shutil.ignore_patterns("__pycache__"))
+def test_the_environment_alone(installed: Path, tmp_path: Path) -> None:
+    """What a wheel would install, where no extra can be imported."""
+    shutil.copytree(installed, tmp_path, dirs_exist_ok=True)
     (tmp_path / "sitecustomize.py").write_text(HIDE)
     command = [sys.executable, str(ROOT / "tests" / "wheel_smoke.py")]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}

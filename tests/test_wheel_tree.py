@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -13,29 +11,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.wheel import build, installed  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def build() -> ModuleType:
-    """`setup.py`, which builds nothing when it is imported."""
-    spec = importlib.util.spec_from_file_location("build_of_the_wheel", ROOT / "setup.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def installed(build: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds what a wheel would install."""
-    folder = tmp_path_factory.mktemp("site")
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "wdmoe_env", folder / "wdmoe_env", ignore=ignored)
-    build.add_packages(ROOT, folder / "wdmoe_env")
-    return folder
 
 
 def python(installed: Path, program: str, *arguments: str) -> str:

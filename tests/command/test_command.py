@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -150,3 +151,13 @@ def test_seeds_train_in_processes_of_their_own_and_are_compared(tmp_path: Path) 
     assert (tmp_path / "runs/seed-1/best/policy.safetensors").exists()
     assert f"python {ROOT / 'train.py'} --scenario" in (tmp_path / "runs/seeds.json").read_text(encoding="utf-8")
     assert (tmp_path / "out/report.html").exists()
+
+
+def test_the_package_itself_runs_as_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["wdmoe", "version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("wdmoe_env", run_name="__main__", alter_sys=True)
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("wdmoe-env ")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import cloudpickle
 import pytest
 
+from wdmoe_env.workers import processes
 from wdmoe_env.workers.processes import LocalPool
-from wdmoe_env.workers.units import Line, PoolError, Unit, UnitError, results
+from wdmoe_env.workers.units import Line, PoolError, Shared, Unit, UnitError, results
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -127,3 +132,29 @@ def test_a_process_ends_when_the_one_that_started_it_is_killed(tmp_path: Path) -
     while Path(f"/proc/{worker}").exists() and time.monotonic() < until:
         time.sleep(0.1)
     assert not Path(f"/proc/{worker}").exists()
+
+
+def test_what_runs_in_a_process_serves_until_its_pipe_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same here, where it can be looked at: units, shared values, messages, the wish to stop."""
+    monkeypatch.setattr(processes, "end_with", lambda parent: None)
+    here, there = multiprocessing.Pipe()
+    heard: list[tuple[str, Any]] = []
+
+    def drive() -> None:
+        here.send_bytes(cloudpickle.dumps(("run", (Unit("sum", add, (Shared(0), 2)), {0: cloudpickle.dumps(40)}))))
+        heard.append(cloudpickle.loads(here.recv_bytes()))
+        here.send_bytes(cloudpickle.dumps(("run", (Unit("talk", converse, (1,), talks=True), {}))))
+        heard.extend(cloudpickle.loads(here.recv_bytes()) for _ in range(2))
+        for reply in (("stop", "SIGTERM"), ("answer", 4)):
+            here.send_bytes(cloudpickle.dumps(reply))
+        heard.append(cloudpickle.loads(here.recv_bytes()))
+        here.close()
+
+    driver, before = threading.Thread(target=drive), signal.getsignal(signal.SIGINT)
+    driver.start()
+    try:
+        processes._serve(there, os.getpid())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    driver.join()
+    assert heard == [("done", 42), ("told", 1), ("asked", 2), ("done", (4, "SIGTERM"))]

@@ -114,6 +114,19 @@ def test_learning_curves_of_runs_and_of_sets(tmp_path):
         curves([tmp_path], TEXTS)
 
 
+def test_a_comparison_of_runs_has_their_learning_curve(comparison, tmp_path):
+    (tmp_path / "evaluations.csv").write_text("timesteps,reward\n1000,1.5\n2000,1.7\n")
+    result = comparison.results[2]
+    trained = replace(result, contender=replace(result.contender, trained=True, run_dirs=(tmp_path,)))
+    found = build(replace(comparison, results=(*comparison.results[:2], trained, comparison.results[3])), TEXTS)
+    figure = found[-1].figure
+    assert found[-1].name == "learning"
+    assert of(figure, result.name)[0]["y"] == [1.5, 1.7]
+    level = comparison.results[1].estimates["reward"].mean
+    assert of(figure, "wdmoe")[0]["y"] == [level, level]
+    assert of(figure, "random") == []  # far below, and named nowhere else
+
+
 def test_the_figures_are_kept_for_others_too(written, figures):
     kept = json.loads((written / outputs.FIGURES).read_text())
     assert [one["name"] for one in kept["paper"]] == list(figures)
