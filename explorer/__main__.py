@@ -29,7 +29,7 @@ except ModuleNotFoundError as error:
     sys.exit(2)
 
 
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+LOOPBACK = frozenset({"localhost"})
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Library:
 
     def items(self, kind: Kind) -> list[Item]:
         """All of one kind, by name."""
-        found = [item for name, folder in self._folders.items() for item in _items(name, folder, folder)]
+        found = [item for name, folder in self._folders.items() for item in _items(name, folder)]
         return sorted((item for item in found[:MOST] if item.kind == kind), key=lambda item: item.name)
 
     def path_of(self, kind: Kind, name: str) -> Path:
@@ -101,7 +101,7 @@ def shipped_in(source: str) -> list[str]:
     return sorted(path.name.removesuffix(f"-{algorithm}") for path in folder.glob(f"*-{algorithm}"))
 
 
-def _items(name: str, folder: Path, root: Path, depth: int = 0) -> Iterator[Item]:
+def _items(name: str, folder: Path, depth: int = 0) -> Iterator[Item]:
     """What a folder is, or holds; links are not followed."""
     for file, kind in MARKS.items():
         if (folder / file).is_file():
@@ -116,7 +116,7 @@ def _items(name: str, folder: Path, root: Path, depth: int = 0) -> Iterator[Item
         if path.suffix in (".yaml", ".yml") and _is_scenario(path):
             yield Item("scenario", f"{name}/{path.name}", path)
         elif path.is_dir() and depth < DEEPEST:
-            yield from _items(f"{name}/{path.name}", path, root, depth + 1)
+            yield from _items(f"{name}/{path.name}", path, depth + 1)
 
 
 def _is_scenario(path: Path) -> bool:

@@ -59,7 +59,8 @@ def read_sweep(file: Path, plan_of: Callable[[Settings], Plan]) -> Sweep:
     if not 0 < len(runs) <= MOST:
         raise ValueError(f"{file} asks for {len(runs):,} runs, expected 1 to {MOST:,}")
     names = [_name(settings) for settings in runs]
-    faults = [f"{name} stands twice: two runs have the same settings" for name in _twice(names)]
+    alike = "two runs have the same settings, or some that look alike in a folder's name"
+    faults = [f"{name} stands twice: {alike}" for name in _twice(names)]
     plans = dict[str, Plan]()
     for name, settings in zip(names, runs, strict=True):
         try:

@@ -64,7 +64,7 @@ def learning_curve(comparison: Comparison, path: Path) -> str | None:
     below = {name: reward for name, reward in levels.items() if reward < 0.0 < max(reached)}
     for name in [name for name in levels if name not in below]:
         axes.axhline(levels[name], color=color[name], lw=1.5, ls=(0, (4, 2)), label=name, zorder=2)
-    axes.set_ylim(*_limits([*reached, *(reward for name, reward in levels.items() if name not in below)]))
+    axes.set_ylim(*limits([*reached, *(reward for name, reward in levels.items() if name not in below)]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _steps(value)))
     axes.set_xlabel("environment steps of training")
     axes.set_ylabel("reward on validation episodes")
@@ -128,8 +128,8 @@ def _explained(curves: dict[str, Curves]) -> str:
     return f" Thick lines are means over runs, thin ones single runs. Bands: {'; '.join(bands)}."
 
 
-def _limits(rewards: Sequence[float]) -> tuple[float, float]:
-    """Ends of the reward axis; what is below 0 is cut off where others are above."""
+def limits(rewards: Sequence[float]) -> tuple[float, float]:
+    """Ends of an axis of rewards; what is below 0 is cut off where others are above."""
     high = max(rewards)
     low = max(min(rewards), 0.0) if high > 0 else min(rewards)
     margin = 0.06 * (high - low) or 0.1

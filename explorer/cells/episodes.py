@@ -9,9 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
+from explorer.cells.changes import SPLIT
 from explorer.view import Piece
 from wdmoe_env import Decision, Observation, Policy, Scenario, Simulator, allocation
-from wdmoe_env.arrays import FloatArray
+from wdmoe_env.arrays import BoolArray, FloatArray
 from wdmoe_env.envs.actions import PriceAction
 from wdmoe_env.envs.encoding import encode
 from wdmoe_env.render import Scene
@@ -111,7 +112,7 @@ class TakenOver:
         self._moments: list[Moment] = []
         if before is not None and before.base is base and before._first == self._first:
             self._moments = before._moments[: _same_until(before.pieces, self.pieces) - self._first]
-        self._simulator = Simulator(self.scenario, 1, "test")
+        self._simulator = Simulator(self.scenario, 1, SPLIT)
         self._simulator.reset(0)
 
     def at(self, step: int) -> Moment:
@@ -160,11 +161,10 @@ class Hand:
     def decide(self, observation: Observation) -> Decision:
         """The selection that the prices bring, and the split."""
         price = self._codec.price_max * np.square(np.array(self._piece.price))[None]
-        logits = np.zeros((1, self._codec.space.shape[0] - self._codec.num_prices))
-        chosen = self._codec.decide(price, logits, observation).selection
+        chosen = self._codec.select(price, observation)
         return Decision(chosen, self._split(chosen, observation))
 
-    def _split(self, chosen: np.ndarray, observation: Observation) -> FloatArray:
+    def _split(self, chosen: BoolArray, observation: Observation) -> FloatArray:
         if self._piece.share is None:
             return allocation.allocate_for(chosen, observation, self._scenario)
         tokens = self._scenario.compute_model.per_device(selection.tokens_per_expert(chosen))

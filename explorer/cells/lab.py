@@ -94,16 +94,18 @@ class Lab:
             ViewError: as `cell`; or there is no such policy, or it does not fit the cell.
         """
         cell = self.cell(view)
-        if source not in self.library.policies(view.scenario):
-            raise ViewError(f"policy {source!r} is none of those that can be chosen")
 
         def make() -> PolicyEpisode:
+            if source not in self.library.policies(view.scenario):
+                raise ViewError(f"policy {source!r} is none of those that can be chosen")
             (contender,) = find_contenders([self.library.source(source)], transfer=True)
             simulator = begin(cell.scenario, cell.seed, cell.distance)
             return PolicyEpisode(simulator, contender.policies[0])
 
         try:
             return cell.episodes.get(source, make)
+        except ViewError:
+            raise
         except (EvaluationError, StorageError, ValueError) as error:
             raise ViewError(f"policy {source!r} cannot run here: {error}") from error
         except ModuleNotFoundError as error:

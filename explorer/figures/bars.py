@@ -20,12 +20,11 @@ def device_bars(shown: Sequence[Shown], texts: Mapping[str, str]) -> Figure:
     """
     scenario = shown[0].moment.scene.scenario
     names = [f"{device} {plain(name)}" for device, name in enumerate(scenario.device_names)]
-    longest = max(one.step.metrics["latency"] for one in shown)
-    plain_s = shown[0].step.metrics["latency_top_k"]
+    longest, plain_s = max(one.step.metrics["latency"] for one in shown), shown[0].step.metrics["latency_top_k"]
     ends = [_line(1e3 * one.step.metrics["latency"], COLOURS[one.place], "solid", "y") for one in shown]
     if plain_s < MOST_PLAIN * longest:
         ends.append(_line(1e3 * plain_s, GREY, "dash", "y"))
-    top = 1.06e3 * max(longest, plain_s if plain_s < MOST_PLAIN * longest else 0.0)
+    top = 1.06 * max(line["y0"] for line in ends)
     equal = _line(scenario.radio.bandwidth_hz / 1e6 / scenario.num_devices, GREY, "dash", "y2")
     return {
         "data": [bar for one in shown for bar in (*_times(one, names, texts), _band(one, names))],

@@ -10,6 +10,7 @@ import numpy as np
 from explorer.figures.shown import Shown
 from explorer.figures.style import rounded
 from wdmoe_env.arrays import FloatArray
+from wdmoe_env.render.cell_map import radii
 
 CLASSES = 0.25, 0.5, 1.0
 """Where the classes of links end, in times an equal share: class 0 has no band, each other one twice the one before."""
@@ -22,11 +23,11 @@ def cell_map(shown: Shown, texts: Mapping[str, str]) -> dict[str, Any]:
     and which one all are `waiting` for.
     """
     scene = shown.moment.scene
-    extent = 1.12 * max(scene.scenario.channel.distance_m.high, float(np.abs(scene.position).max()))
+    farthest = max(scene.scenario.channel.distance_m.high, float(np.abs(scene.position).max()))
     share = shown.step.bandwidth / scene.scenario.radio.bandwidth_hz
     return {
-        "extent": extent,
-        "rings": _radii(extent),
+        "extent": 1.12 * farthest,
+        "rings": radii(farthest),
         "x": rounded(scene.position.real),
         "y": rounded(scene.position.imag),
         "link": np.where(share <= 0, 0, 1 + np.digitize(share * len(share), CLASSES)).tolist(),
@@ -49,10 +50,3 @@ def _said(shown: Shown, device: int, share: FloatArray, texts: Mapping[str, str]
     if device == shown.waiting:
         lines.append(texts["hover_waiting"])
     return "\n".join(lines)
-
-
-def _radii(extent: float) -> list[float]:
-    """Radii of two or three circles at round distances."""
-    power = 10.0 ** np.floor(np.log10(extent))
-    step = next(float(step * power) for step in (0.1, 0.2, 0.25, 0.5, 1, 2, 2.5, 5) if 3.6 * step * power >= extent)
-    return [step * ring for ring in (1, 2, 3) if step * ring <= extent]

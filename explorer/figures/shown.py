@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from explorer.cells.episodes import Moment
 from explorer.cells.proofs import Proved
 from wdmoe_env.arrays import FloatArray, IntArray
@@ -49,5 +47,5 @@ class Shown:
     @property
     def tokens(self) -> IntArray:
         """(U,) experts of tokens that each device serves."""
-        hosts, devices = self.moment.scene.scenario.hosts, self.moment.scene.scenario.num_devices
-        return np.bincount(hosts, self.step.selection.sum(axis=0), devices).astype(int)
+        compute = self.moment.scene.scenario.compute_model
+        return compute.per_device(self.step.selection.sum(axis=0)[None])[0].astype(int)

@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, render_template, request
 from plotly.offline import get_plotlyjs
@@ -43,8 +45,8 @@ def make_app(library: Library, start: View, hosts: frozenset[str]) -> Flask:
     Args:
         library: what may be opened.
         start: what a link that says nothing shows.
-        hosts: names that a browser may call this machine by; others are refused, so that no foreign page that has its
-            name point here can read from it.
+        hosts: names that a browser may call this machine by, besides addresses; others are refused, so that no foreign
+            page that has its name point here can read from it.
     """
     app = Flask(__name__)
     lab = Lab(library)
@@ -52,7 +54,7 @@ def make_app(library: Library, start: View, hosts: frozenset[str]) -> Flask:
 
     @app.before_request
     def check_host() -> None:
-        if request.host.rpartition(":")[0].strip("[]") not in hosts and request.host not in hosts:
+        if not _is_here(request.host, hosts):
             abort(403, f"this page is not served to {request.host!r:.80}")
 
     @app.after_request
@@ -130,6 +132,19 @@ def make_app(library: Library, start: View, hosts: frozenset[str]) -> Flask:
         return _file(export.gif(drawing()), "image/gif", "episode.gif")
 
     return app
+
+
+def _is_here(said: str, hosts: frozenset[str]) -> bool:
+    """Whether a browser calls this machine by an address, which nobody can point elsewhere, or by one of its names."""
+    try:
+        name = urlsplit(f"//{said}").hostname or ""
+    except ValueError:  # half a bracket
+        return False
+    try:
+        ip_address(name)
+    except ValueError:
+        return name in hosts
+    return True
 
 
 def _page(view: View, fault: str, library: Library, texts: dict[str, str]) -> str:

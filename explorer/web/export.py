@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +51,4 @@ def _frame(drawing: Drawing, step: int, renderers: list[Renderer]) -> NDArray[np
 
 def _named(scene: Scene, label: str) -> Scene:
     """The scene, with who decided beside the name of the scenario."""
-    from dataclasses import replace
-
     return replace(scene, scenario=scene.scenario.model_copy(update={"name": f"{scene.scenario.name} · {label}"}))

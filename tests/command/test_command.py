@@ -43,7 +43,9 @@ def test_presets_tells_of_each_its_size_and_what_makes_it_hard(capsys: pytest.Ca
 @pytest.mark.parametrize("word", ["version", "--version"])
 def test_version_names_what_a_report_needs(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([word]) == 0
-    told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    lines = capsys.readouterr().out.splitlines()
+    told = dict(line.split(maxsplit=1) for line in lines)
+    assert len(told) == len(lines)
     assert told["wdmoe-env"] == __version__
     assert told["python"] == sys.version.split()[0]
     assert {"platform", "numpy", "gymnasium"} <= told.keys()

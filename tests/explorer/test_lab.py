@@ -76,6 +76,12 @@ def test_a_shipped_policy_runs_in_a_changed_cell(lab):
     assert lab.episode(view, view.b).at(0).reward > 0
 
 
+def test_folders_are_not_looked_through_at_each_step(lab, monkeypatch):
+    episode = lab.episode(View(), "wdmoe")
+    monkeypatch.setattr(Library, "items", lambda self, kind: 1 // 0)
+    assert lab.episode(View(step=3), "wdmoe") is episode
+
+
 def test_a_policy_without_what_it_needs_says_what_to_install(lab, monkeypatch):
     def missing(sources, transfer):
         raise ModuleNotFoundError("No module named 'torch'", name="torch")

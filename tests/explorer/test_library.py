@@ -6,10 +6,12 @@ import baselines
 from agents.files import run_dir
 from agents.policies.shipped import FOLDER
 from evaluation.report import outputs
+from explorer.figures import recording
 from explorer.library import MARKS, Library, shipped_in
 from explorer.view import ViewError
+from explorer.web import folders as folders_of_page
 from wdmoe_env.scenario import preset_names
-from wdmoe_env.testbed import records
+from wdmoe_env.testbed import compare, records
 
 SCENARIO = "name: own\nmodel: {}\ndevices: []\nchannel: {}\n"
 
@@ -87,5 +89,8 @@ def test_folders_are_told_apart_and_exist(folders):
 def test_marks_and_shipped_policies_are_those_of_their_owners():
     owners = run_dir.CONFIG, run_dir.SEEDS, outputs.SUMMARY, records.LAYERS
     assert tuple(MARKS) == owners
+    assert folders_of_page.FIGURES == outputs.FIGURES
+    assert (recording.LAYERS, recording.CALLS) == (records.LAYERS, records.CALLS)
+    assert set(recording.PARTS) == set(compare.PARTS)
     shipped = {path.name for path in FOLDER.iterdir() if path.is_dir()}
     assert {f"{preset}-{algo}" for algo in ("ppo", "sac") for preset in shipped_in(f"pretrained:{algo}")} == shipped

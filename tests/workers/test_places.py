@@ -12,7 +12,7 @@ import cloudpickle
 import pytest
 
 import evaluate
-from wdmoe_env.workers import on_ray, places
+from wdmoe_env.workers import in_ray, on_ray, places
 from wdmoe_env.workers.processes import LocalPool
 from wdmoe_env.workers.units import Line, PoolError, Shared, Unit
 
@@ -57,25 +57,25 @@ def test_one_module_alone_imports_ray() -> None:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Import) and any(name.name.partition(".")[0] == "ray" for name in node.names)
     }
-    assert importers == {"wdmoe_env/workers/on_ray.py"}
+    assert importers == {"wdmoe_env/workers/in_ray.py"}
 
 
 def test_a_node_with_another_version_is_refused_before_a_unit_runs() -> None:
-    setup = on_ray._Setup({**on_ray._versions(), "numpy": "1.0"}, "", ())
+    setup = in_ray.Setup({**in_ray._versions(), "numpy": "1.0"}, "", ())
     with pytest.raises(PoolError, match=r"numpy is \S+ on node \S+, expected 1.0 as here"):
-        on_ray._ready(cloudpickle.dumps(setup))
+        in_ray._ready(cloudpickle.dumps(setup))
 
 
 def test_modules_of_ones_own_travel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WDMOE_PLUGINS", "")
-    setup = on_ray._Setup(on_ray._versions(), "travelled_module", (("travelled_module.py", b"HERE = True\n"),))
+    setup = in_ray.Setup(in_ray._versions(), "travelled_module", (("travelled_module.py", b"HERE = True\n"),))
     monkeypatch.setattr(sys, "path", [*sys.path])
-    on_ray._ready(cloudpickle.dumps(setup))
+    in_ray._ready(cloudpickle.dumps(setup))
     assert sys.modules["travelled_module"].HERE
 
 
 def test_the_post_keeps_what_is_said_until_it_is_fetched() -> None:
-    post = on_ray._Post()
+    post = in_ray.Post()
     post.say("one", "told", b"1")
     assert post.take() == [("one", "told", b"1")]
     assert post.take() == []
@@ -105,12 +105,12 @@ def converse(line: Line, number: int, shared: int) -> tuple[int, str | None]:
 
 def test_a_task_brings_what_its_unit_brings_and_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WDMOE_PLUGINS", "")
-    monkeypatch.setattr(on_ray, "_ray", lambda: SimpleNamespace(get=lambda value: value))
-    post, setup = on_ray._Post(), cloudpickle.dumps(on_ray._Setup.here())
+    monkeypatch.setattr(in_ray, "ray_module", lambda: SimpleNamespace(get=lambda value: value))
+    post, setup = in_ray.Post(), cloudpickle.dumps(in_ray.Setup.here())
     post.answer("one", cloudpickle.dumps(42))
     post.stop("SIGTERM")
     packed = cloudpickle.dumps(Unit("one", converse, (1, Shared(0)), talks=True))
-    assert cloudpickle.loads(on_ray._task(setup, Remote(post), packed, cloudpickle.dumps(2))) == (
+    assert cloudpickle.loads(in_ray.run_task(setup, Remote(post), packed, cloudpickle.dumps(2))) == (
         "done",
         (42, "SIGTERM"),
     )
@@ -122,7 +122,7 @@ def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
     def refuse(**_: object) -> None:
         raise ConnectionError("nobody answers\nat length")
 
-    monkeypatch.setattr(on_ray, "_ray", lambda: SimpleNamespace(init=refuse))
+    monkeypatch.setattr(on_ray, "ray_module", lambda: SimpleNamespace(init=refuse))
     monkeypatch.setenv(places.ADDRESS, "10.0.0.1:6379")
     with pytest.raises(PoolError, match=r"no Ray cluster at 10.0.0.1:6379: nobody answers; is it there"):
         places.opened("ray", None)

@@ -15,6 +15,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
+from support.talking import talk
 
 from wdmoe_env.workers import processes
 from wdmoe_env.workers.processes import LocalPool
@@ -94,14 +95,7 @@ def test_a_unit_whose_process_dies_is_run_again_but_not_for_ever(pool: LocalPool
 
 @pytest.mark.slow
 def test_units_talk_and_stop_when_asked(pool: LocalPool) -> None:
-    pool.start(Unit("talker", converse, (20,), talks=True))
-    heard = list[tuple[str, object]]()
-    while not heard or heard[-1][0] != "done":
-        for event in pool.events(5.0):
-            heard.append((event.kind, event.value))
-            if event.kind == "asked":
-                pool.answer(event.unit, 2 * event.value)
-                pool.stop("SIGTERM")
+    heard = talk(pool, Unit("talker", converse, (20,), talks=True))
     assert heard == [("told", 20), ("asked", 21), ("done", (42, "SIGTERM"))]
 
 

@@ -19,6 +19,7 @@ import tyro
 from support.ray_cluster import several_nodes
 from support.run_files import assert_same_run
 from support.shared_fixtures import tiny, tiny_file  # noqa: F401 - fixtures
+from support.talking import talk
 
 import evaluate
 import train
@@ -75,14 +76,7 @@ def test_units_run_on_all_nodes_and_talk(joined: Any) -> None:
             results(pool, [Unit("the third", refuse)], ())
         with pytest.raises(ValueError, match="length is wrong"):
             results(pool, [Unit("again", refuse)], (ValueError,))
-        pool.start(Unit("talker", converse, (pool.share(20),), talks=True))
-        heard = list[tuple[str, object]]()
-        while not heard or heard[-1][0] != "done":
-            for event in pool.events(5.0):
-                heard.append((event.kind, event.value))
-                if event.kind == "asked":
-                    pool.answer(event.unit, 2 * event.value)
-                    pool.stop("SIGTERM")
+        heard = talk(pool, Unit("talker", converse, (pool.share(20),), talks=True))
         assert heard == [("told", 20), ("asked", 21), ("done", (42, "SIGTERM"))]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-
 from wdmoe_env.command.columns import columns
 from wdmoe_env.files.provenance import git_revision, versions
 
@@ -14,4 +12,4 @@ def version_table() -> str:
     rows = [("wdmoe-env", found.pop("wdmoe-env"))]
     if revision := git_revision():
         rows.append(("revision", revision))
-    return columns([*rows, ("platform", platform.platform()), *found.items()])
+    return columns([*rows, *found.items()])

@@ -108,10 +108,11 @@ class PriceAction:
 
     def decide(self, price: FloatArray, logit: FloatArray, observation: Observation) -> Decision:
         """The decision that prices and logits bring, see `meaning`."""
-        chosen = self._select(price, observation)
+        chosen = self.select(price, observation)
         return Decision(chosen, self._split(chosen, logit, observation))
 
-    def _select(self, price: FloatArray, observation: Observation) -> BoolArray:
+    def select(self, price: FloatArray, observation: Observation) -> BoolArray:
+        """The (N, J, E) selection that prices bring, in units of gate weight: (N, num_prices)."""
         weights, plain = observation.gate_weights, plain_routing(observation, self._k)
         of_each, floor = self._of_each_expert(price), self._scenario.reward.mass_floor
         chosen = selection.by_price(weights, of_each, self._k, candidates="all")

@@ -38,7 +38,7 @@ class CellMap:
         axes.set(xlim=(-1.2 * extent, 1.2 * extent), ylim=(-1.12 * extent, 1.12 * extent), aspect="equal")
         axes.axis("off")
         panel_title(axes, "Cell: links by bandwidth" + (", devices with distance" if few else ""))
-        self._rings = {radius: _draw_ring(axes, radius) for radius in _radii(extent)}
+        self._rings = {radius: _draw_ring(axes, radius) for radius in radii(extent)}
         self._lines = axes.add_collection(LineCollection([], zorder=2, capstyle="round"))
         station = axes.scatter([0], [0], s=240, marker="^", color=INK, zorder=4, edgecolors="white", linewidths=1.5)
         nowhere = np.zeros(devices)
@@ -91,7 +91,7 @@ def _free_place(radius: float, position: NDArray[np.complex128]) -> tuple[float,
     return float(place.real), float(place.imag)
 
 
-def _radii(extent: float) -> list[float]:
+def radii(extent: float) -> list[float]:
     """Radii of two or three circles at round distances."""
     power = 10.0 ** np.floor(np.log10(extent))
     step = next(float(step * power) for step in (0.1, 0.2, 0.25, 0.5, 1, 2, 2.5, 5) if 3.6 * step * power >= extent)

@@ -76,15 +76,15 @@ def _place(file: CarriedFile) -> str:
     if file.content is None:
         raise ValueError(f"{file.path} does not hold what it did (sha256 {file.digest[:12]}): put that back")
     # By its content: two files of one name do not meet.
-    place = Path(_folder().name) / file.digest[:16] / Path(file.path).name
+    place = Path(folder().name) / file.digest[:16] / Path(file.path).name
     place.parent.mkdir(exist_ok=True)
     write_bytes(place, file.content)
     return str(place)
 
 
 @lru_cache(maxsize=1)
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    """Files that travelled to this process; gone at its end."""
+def folder() -> tempfile.TemporaryDirectory[str]:
+    """What travelled to this process lies here; gone at its end."""
     return tempfile.TemporaryDirectory(prefix="wdmoe-")
 
 

@@ -1,7 +1,7 @@
 """Units on the nodes of a Ray cluster: one that is joined, or one of this machine's own that ends with the pool.
 
-The one module that knows Ray, which it imports when a pool is opened. A unit is a task; what it says on its line goes
-through one small actor beside the head, which holds it by value: a node that dies takes nothing along that was said.
+A unit is a task, see `in_ray`; what it says on its line goes through one small actor beside the head, which holds it by
+value: a node that dies takes nothing along that was said.
 """
 
 from __future__ import annotations
@@ -10,36 +10,24 @@ import os
 import platform
 import signal
 import socket
-import sys
-import tempfile
 import time
 from collections import deque
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
 from threading import Thread, current_thread, main_thread
 from types import TracebackType
 from typing import Any
 
 import cloudpickle
 
-from wdmoe_env.files.atomic import write_bytes
-from wdmoe_env.files.provenance import versions
-from wdmoe_env.plugins import VARIABLE, load_plugins
 from wdmoe_env.source_tree import HOME, NAMES
-from wdmoe_env.workers.units import Event, Failure, PoolError, Shared, Unit, outcome_of
+from wdmoe_env.workers.in_ray import POLL_S, Post, Setup, ray_module, run_task
+from wdmoe_env.workers.units import Event, Failure, PoolError, Shared, Unit
 
-INSTALL = "pip install wdmoe-env[cluster]"
 CLOSE_S = 5.0
 """How long a cluster that is lost may take to be left."""
 SEE_S, SILENT_S = 2.0, 10.0
 """How often the head is looked for, and how long it may not answer, in seconds."""
-POLL_S = 0.2
-"""Seconds between two looks at what units say."""
 HEAD = "node:__internal_head__"
 """A resource that Ray gives the node that all others have joined."""
-COUNTS = ("python", "wdmoe-env", "numpy", "scipy", "torch", "stable-baselines3")
-"""What has to be of the same version everywhere: figures are compared bit for bit."""
 SHIPPED = (*NAMES, "wdmoe_env", "benchmarks", *(f"{name}.py" for name in NAMES))
 """What travels of a checkout."""
 
@@ -58,7 +46,7 @@ class RayPool:
     near = False
 
     def __init__(self, address: str | None, jobs: int | None) -> None:
-        self._ray, self._address = _ray(), address
+        self._ray, self._address = ray_module(), address
         self._waiting, self._running = deque[Unit](), dict[Any, Unit]()
         self._refs = list[Any]()
         self._post: Any = None
@@ -70,8 +58,8 @@ class RayPool:
         if self.size < 1:
             self._ray.shutdown()
             raise PoolError(f"the Ray cluster at {address} has no core to give")
-        self._setup = self._ray.put(cloudpickle.dumps(_Setup.here()))
-        self._task = self._ray.remote(num_cpus=1, max_retries=0)(_task)
+        self._setup = self._ray.put(cloudpickle.dumps(Setup.here()))
+        self._task = self._ray.remote(num_cpus=1, max_retries=0)(run_task)
 
     def share(self, value: Any) -> Shared:
         self._refs.append(self._ray.put(cloudpickle.dumps(value)))
@@ -167,7 +155,7 @@ class RayPool:
         while self._waiting and len(self._running) < self.size:
             unit = self._waiting.popleft()
             if unit.talks and self._post is None:
-                self._post = self._ray.remote(num_cpus=0, resources={HEAD: 0.001})(_Post).remote()
+                self._post = self._ray.remote(num_cpus=0, resources={HEAD: 0.001})(Post).remote()
             shared = [self._refs[one.key] for one in unit.arguments if isinstance(one, Shared)]
             ref = self._task.remote(self._setup, self._post, cloudpickle.dumps(unit), *shared)
             self._running[ref] = unit
@@ -200,119 +188,6 @@ class RayPool:
             return Event(unit.name, "lost")
 
 
-@dataclass(frozen=True)
-class _Setup:
-    """What a process needs before the first unit.
-
-    Attributes:
-        versions: of what has to be the same.
-        plugins: names of modules that register something.
-        modules: modules of the working directory that are loaded here, by file name.
-    """
-
-    versions: dict[str, str]
-    plugins: str
-    modules: tuple[tuple[str, bytes], ...]
-
-    @classmethod
-    def here(cls) -> _Setup:
-        """What this process has."""
-        files = [Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))]
-        own = {file for file in files if file.parent == Path.cwd() != HOME.parent and file.suffix == ".py"}
-        modules = tuple((file.name, file.read_bytes()) for file in sorted(own))
-        return cls(_versions(), os.environ.get(VARIABLE, ""), modules)
-
-
-class _Post:
-    """Holds what units say until it is fetched, and what is said to them."""
-
-    def __init__(self) -> None:
-        self._said = list[tuple[str, str, bytes]]()
-        self._answers = dict[str, bytes]()
-        self._reason: str | None = None
-
-    def say(self, unit: str, kind: str, value: bytes) -> None:
-        self._said.append((unit, kind, value))
-
-    def take(self) -> list[tuple[str, str, bytes]]:
-        said, self._said = self._said, []
-        return said
-
-    def answer(self, unit: str, reply: bytes) -> None:
-        self._answers[unit] = reply
-
-    def answered(self, unit: str) -> bytes | None:
-        return self._answers.pop(unit, None)
-
-    def stop(self, reason: str) -> None:
-        self._reason = reason
-
-    def stopped(self) -> str | None:
-        return self._reason
-
-
-class _PostLine:
-    """A unit's line, over the actor."""
-
-    def __init__(self, post: Any, unit: str) -> None:
-        self._ray, self._post, self._unit = _ray(), post, unit
-
-    def tell(self, message: Any) -> None:
-        self._say("told", message)
-
-    def ask(self, message: Any) -> Any:
-        self._say("asked", message)
-        while (reply := self._ray.get(self._post.answered.remote(self._unit))) is None:
-            time.sleep(POLL_S)
-        return cloudpickle.loads(reply)
-
-    def stop(self) -> str | None:
-        reason: str | None = self._ray.get(self._post.stopped.remote())
-        return reason
-
-    def _say(self, kind: str, message: Any) -> None:
-        # Waited for: what was said is safe then, whatever becomes of this node.
-        self._ray.get(self._post.say.remote(self._unit, kind, cloudpickle.dumps(message)))
-
-
-def _task(setup: bytes, post: Any, packed: bytes, *shared: bytes) -> bytes:
-    """Run a unit in a Ray process; what it returns is read here alone, where its modules can be imported."""
-    _ready(setup)
-    unit, values = cloudpickle.loads(packed), iter(shared)
-    arguments = [cloudpickle.loads(next(values)) if isinstance(one, Shared) else one for one in unit.arguments]
-    place = f"node {platform.node()}, process {os.getpid()}"
-    return cloudpickle.dumps(outcome_of(replace(unit, arguments=()), arguments, _PostLine(post, unit.name), place))
-
-
-@lru_cache(maxsize=4)
-def _ready(packed: bytes) -> None:
-    """Get a process ready: modules of one's own, plugins, and a look at versions.
-
-    Raises:
-        PoolError: something is of another version here.
-    """
-    setup: _Setup = cloudpickle.loads(packed)
-    if other := [name for name, version in _versions().items() if setup.versions.get(name) != version]:
-        name, here = other[0], _versions()[other[0]]
-        raise PoolError(f"{name} is {here} on node {platform.node()}, expected {setup.versions.get(name)} as here")
-    if setup.modules:
-        folder = _folder().name
-        for name, content in setup.modules:
-            write_bytes(Path(folder) / name, content)
-        sys.path.insert(0, folder)
-    load_plugins(setup.plugins)
-
-
-@lru_cache(maxsize=1)
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    """Modules that travelled to this process; gone at its end."""
-    return tempfile.TemporaryDirectory(prefix="wdmoe-")
-
-
-def _versions() -> dict[str, str]:
-    return {name: version for name, version in versions().items() if name in COUNTS}
-
-
 def _code() -> dict[str, Any]:
     """The runtime environment: one thread a unit, and a checkout's packages; a wheel is installed on every node."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -325,17 +200,3 @@ def _code() -> dict[str, Any]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _ray() -> Any:
-    """Ray, which tells nobody that it is used.
-
-    Raises:
-        PoolError: it is not installed.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise PoolError(f"--on ray needs Ray: {INSTALL}") from error
-    return ray

@@ -9,7 +9,7 @@ from typing import Any
 from evaluation.comparison import Comparison
 from evaluation.report import style
 from evaluation.report.interactive.look import DASHES, Figure, Texts, axis, by_place, layout, of_policy, plain, rounded
-from evaluation.report.learning_curve import Curves, curves_of_runs, read_curves
+from evaluation.report.learning_curve import Curves, curves_of_runs, limits, read_curves
 
 
 def learning(comparison: Comparison, texts: Texts) -> Figure | None:
@@ -57,11 +57,8 @@ def _figure(found: Mapping[str, Curves], levels: Mapping[str, float], names: Seq
         hover = f"{plain(name)}: %{{y:.4g}}<extra></extra>"
         line = {"color": color[name], "dash": "dash" if dash[name] == "solid" else dash[name], "width": 1.5}
         data.append(of_policy(name, flat | {"line": line, "hovertemplate": hover}))
-    high, low = max([*reached, *above.values()]), min([*reached, *above.values()])
-    low = max(low, 0.0) if high > 0 else low
-    room = 0.06 * (high - low) or 0.1
     axes = {
         "xaxis": axis(texts["axis_training"]),
-        "yaxis": axis(texts["axis_validation"], range=[low - room, high + room]),
+        "yaxis": axis(texts["axis_validation"], range=list(limits([*reached, *above.values()]))),
     }
     return {"data": data, "layout": layout(380, **axes)}

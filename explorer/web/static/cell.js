@@ -182,43 +182,35 @@ function heading(place, ...words) {
   place.replaceChildren(...words.map((word) => Object.assign(document.createElement("b"), { textContent: word })));
 }
 
-function buildSliders() {
-  const place = find("sliders");
-  heading(place, place.dataset.device, place.dataset.price, place.dataset.share);
+// A row for each device: its name, and what `control` makes for each of two kinds.
+function buildRows(place, kinds, control) {
+  heading(place, place.dataset.device, ...kinds.map((kind) => place.dataset[kind]));
   hand.names.forEach((name, device) => {
-    place.append(`${device} ${name}`);
-    for (const kind of ["price", "share"]) {
-      const pair = Object.assign(document.createElement("span"), { className: "pair" });
-      const slider = Object.assign(document.createElement("input"), { type: "range", min: 0, max: 1, step: 0.005, id: `${kind}-${device}` });
-      slider.setAttribute("aria-label", `${place.dataset[kind]}, ${device} ${name}`);
-      slider.addEventListener("input", () => take(kind, device, Number(slider.value)));
-      const said = Object.assign(document.createElement("output"), { id: `${slider.id}-said` });
-      pair.append(slider, said);
-      place.append(pair);
+    place.append(Object.assign(document.createElement("span"), { textContent: `${device} ${name}` }));
+    for (const kind of kinds) {
+      const input = Object.assign(document.createElement("input"), { id: `${kind}-${device}` });
+      input.setAttribute("aria-label", `${place.dataset[kind]}, ${device} ${name}`);
+      place.append(control(input, kind, device));
     }
   });
-  wrapNames(place);
+}
+
+function buildSliders() {
+  buildRows(find("sliders"), ["price", "share"], (slider, kind, device) => {
+    Object.assign(slider, { type: "range", min: 0, max: 1, step: 0.005 });
+    slider.addEventListener("input", () => take(kind, device, Number(slider.value)));
+    const pair = Object.assign(document.createElement("span"), { className: "pair" });
+    pair.append(slider, Object.assign(document.createElement("output"), { id: `${slider.id}-said` }));
+    return pair;
+  });
 }
 
 function buildDevices() {
-  const place = find("devices");
-  heading(place, place.dataset.device, place.dataset.distance, place.dataset.speed);
-  hand.names.forEach((name, device) => {
-    place.append(`${device} ${name}`);
-    for (const kind of ["distance", "speed"]) {
-      const field = Object.assign(document.createElement("input"), { type: "number", min: kind === "speed" ? 0.01 : 1, step: "any", id: `${kind}-${device}` });
-      field.setAttribute("aria-label", `${place.dataset[kind]}, ${device} ${name}`);
-      field.addEventListener("change", () => changeDevice(kind, device, field.value));
-      place.append(field);
-    }
+  buildRows(find("devices"), ["distance", "speed"], (field, kind, device) => {
+    Object.assign(field, { type: "number", min: kind === "speed" ? 0.01 : 1, step: "any" });
+    field.addEventListener("change", () => changeDevice(kind, device, field.value));
+    return field;
   });
-  wrapNames(place);
-}
-
-function wrapNames(place) {
-  for (const node of [...place.childNodes]) {
-    if (node.nodeType === Node.TEXT_NODE) node.replaceWith(Object.assign(document.createElement("span"), { textContent: node.textContent }));
-  }
 }
 
 function pieces() {

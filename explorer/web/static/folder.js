@@ -6,8 +6,10 @@ const explorer = { drawn: 0 };
 window.explorer = explorer;
 
 async function draw() {
+  const mine = state.toString();
   try {
-    const answer = await ask(`folder?${state}`);
+    const answer = await ask(`folder?${mine}`);
+    if (mine !== state.toString()) return;  // the slider went on meanwhile
     for (const { id, title, said } of answer.headings) if (!document.getElementById(id)) place.append(card(id, title, said));
     await drawFigures(answer.figures);
     if (answer.rows) showRows(answer.rows, answer.where);

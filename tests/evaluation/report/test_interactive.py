@@ -15,6 +15,7 @@ from evaluation.episodes.plan import Plan
 from evaluation.report import html, outputs, style, summary
 from evaluation.report.interactive import build, curves
 from evaluation.report.plots import DRAWN, layer_ms
+from evaluation.report.table import COLUMNS
 from wdmoe_env import load_scenario
 from wdmoe_env.texts import LANGUAGES, load_texts
 
@@ -51,6 +52,12 @@ def of(figure, policy):
 def test_every_picture_has_a_figure_and_a_title():
     names = {draw.__name__ for draw in DRAWN} - {"learning_curve"} | {"learning"}
     assert {key.removesuffix("_title") for key in TEXTS if key.endswith("_title")} == names
+
+
+def test_columns_are_called_as_in_the_terminal():
+    assert {key: text for key, text in TEXTS.items() if key.startswith("column_")} == {
+        f"column_{metric}": text for metric, text in COLUMNS.items()
+    }
 
 
 def test_bars_are_the_estimates(comparison, figures):
