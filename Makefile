@@ -26,6 +26,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/codespell
+	$(BIN)/python docs/translations.py
 
 types: $(VENV)/.ready
 	$(BIN)/mypy
