@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,10 +93,16 @@ def _array(renderer: Renderer, scene: Scene) -> NDArray[np.uint8]:
     return picture
 
 
-if __name__ == "__main__":
+def command_line(words: Sequence[str] | None = None) -> int:
+    """What the words of the command line ask for; returns the exit status."""
     tolerate_locale()
     try:
-        draw(tyro.cli(Options, prog="python -m evaluation.snapshot"))
+        draw(tyro.cli(Options, prog="python -m evaluation.snapshot", args=words))
     except EvaluationError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command_line())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from wdmoe_env.console.output import printing
 from wdmoe_env.console.words import words
 
 PRINTS = (
@@ -57,3 +58,13 @@ def test_paths_keep_their_commas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert words("mine=a,b,other=x, y") == ["mine=a,b", "other=x, y"]
     assert words("a,c") == ["a", "c"]
     assert words(" , top-k,, ") == ["top-k"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_a_full_disk_is_left_and_what_follows_goes_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with printing():
+            print("lost")
+        print("lost as well", flush=True)
+        assert os.readlink(f"/proc/self/fd/{full.fileno()}") == os.devnull

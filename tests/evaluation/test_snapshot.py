@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from evaluation.episodes.errors import EvaluationError
-from evaluation.snapshot import Options, draw
+from evaluation.snapshot import Options, command_line, draw
 
 
 @pytest.mark.slow
@@ -34,3 +34,12 @@ def test_bad_input_is_named(tmp_path, options, message):
     given = {"out": tmp_path / "step.png", **options}
     with pytest.raises(EvaluationError, match=message):
         draw(Options(**{**given, "out": Path(given["out"])}))
+
+
+def test_the_command_tells_what_is_wrong(tmp_path, capsys):
+    assert command_line(["--out", str(tmp_path / "step.png"), "--layer", "-1"]) == 2
+    assert capsys.readouterr().err == "error: --layer is -1, expected 0 to 31\n"
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    assert command_line(["--out", str(blocked / "step.png"), "--layer", "0"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {blocked / 'step.png'} cannot be written: ")

@@ -94,3 +94,8 @@ def test_marks_and_shipped_policies_are_those_of_their_owners():
     assert set(recording.PARTS) == set(compare.PARTS)
     shipped = {path.name for path in FOLDER.iterdir() if path.is_dir()}
     assert {f"{preset}-{algo}" for algo in ("ppo", "sac") for preset in shipped_in(f"pretrained:{algo}")} == shipped
+
+
+def test_a_file_that_is_no_text_is_no_scenario(folders):
+    (folders / "runs/odd.yaml").write_bytes(b"\xff\xfe" + SCENARIO.encode())
+    assert "runs/odd.yaml" not in {item.name for item in Library([folders / "runs"]).items("scenario")}

@@ -139,19 +139,21 @@ def test_sigterm_stops_everywhere_and_leaves_checkpoints(joined: Any, tiny_file:
         while not all(RunDir(path / f"seed-{seed}").checkpoints() for seed in (0, 1)):
             assert started.poll() is None
             time.sleep(0.1)
+        assert len(trainers(joined)) == 2
         started.terminate()
         printed = started.stderr.read()
     assert started.returncode == 143, printed
     assert "SIGTERM: runs finish their update and save a checkpoint" in printed
     assert "0 of 2 seeds are finished; go on with: python train.py --resume" in printed
     assert all("stopped by SIGTERM" in (path / "logs" / f"seed-{seed}.log").read_text() for seed in (0, 1))
-    assert trainers() == []
+    assert trainers(joined) == []
 
 
-def trainers() -> list[str]:
-    """Processes that train."""
+def trainers(cluster: Any) -> list[str]:
+    """Processes of a cluster that train."""
+    session = cluster.head_node.get_session_dir_path()
     lines = [file.read_bytes().replace(b"\0", b" ").decode() for file in Path("/proc").glob("[0-9]*/cmdline")]
-    return [line for line in lines if "wdmoe_env.workers.orphans" in line]
+    return [line for line in lines if "wdmoe_env.workers.orphans" in line and session in line]
 
 
 TUNE = ["--timesteps", "2048", "--num-envs", "8", "--evaluate-episodes", "2", "--on", "ray", "--trials", "3"]

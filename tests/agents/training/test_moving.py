@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -138,7 +139,7 @@ class Scripted:
     size, near = 2, False
 
     def __init__(self, *events: list[Event]) -> None:
-        self._events, self.started = list(events), list[str]()
+        self._events, self.started, self.stopped = list(events), list[str](), list[str]()
 
     def start(self, unit: Unit) -> None:
         self.started.append(unit.name)
@@ -181,6 +182,42 @@ def test_a_run_that_is_always_lost_is_given_up(tmp_path: Path, run: RunDir, cons
     group = OnPool([run], tmp_path / "logs", pool, 64, console)  # type: ignore[arg-type]
     assert group.train() == 1
     assert "failed as its process was lost 3 times" in text(console)
+
+
+class Interrupted(Scripted):
+    """A scripted pool whose driver is asked to stop while it waits for the first events."""
+
+    def events(self, timeout_s: float) -> list[Event]:
+        if not self.stopped:
+            signal.raise_signal(signal.SIGTERM)
+        return super().events(timeout_s)
+
+    def stop(self, reason: str) -> list[str]:
+        self.stopped.append(reason)
+        return self.started[2:]
+
+
+def test_asked_to_stop_runs_save_a_checkpoint_and_waiting_ones_do_not_begin(
+    tmp_path: Path, run: RunDir, console: Console
+) -> None:
+    others = [RunDir(tmp_path / f"seed-{seed}") for seed in (1, 2)]
+    for other in others:
+        other.create({})
+    pool = Interrupted([], [Event("seed-0", "done", (143, progress(b"saved\n"))), Event("seed-1", "lost")])
+    group = OnPool([run, *others], tmp_path / "logs", pool, 64, console)  # type: ignore[arg-type]
+    assert group.train() == 143
+    assert pool.stopped == ["SIGTERM"], "asked once"
+    assert (sorted(group.stopped), group.failed) == (["seed-0", "seed-1", "seed-2"], [])
+    assert pool.started == ["seed-0", "seed-1", "seed-2"], "a run that is lost while it stops is left where it is"
+    assert "SIGTERM: runs finish their update and save a checkpoint" in text(console)
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path: Path, run: RunDir, console: Console) -> None:
+    (tmp_path / "logs").write_text("in the way")
+    pool = Scripted([Event("seed-0", "told", progress(b"a\n"))])
+    group = OnPool([run], tmp_path / "logs", pool, 64, console)  # type: ignore[arg-type]
+    with pytest.raises(StorageError, match=r"seed-0\.log cannot be written: File exists"):
+        group.train()
 
 
 @pytest.mark.slow
