@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,8 @@ config = run / "config.json"
 print("it begins", flush=True)
 (run / "checkpoints" / "000000000032").mkdir(parents=True)
 (run / "checkpoints" / "000000000032" / "state.json").write_text("{}")
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, lambda number, _: sys.exit(128 + number))
 time.sleep(SECONDS)
 sys.exit(STATUS)
 """
@@ -104,6 +105,23 @@ def run(tmp_path: Path) -> RunDir:
     found = RunDir(tmp_path / "seed-0")
     found.create({"seed": 0})
     return found
+
+
+@pytest.fixture
+def blocked() -> Iterator[None]:
+    """SIGINT is blocked here, as in Ray's processes."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("blocked")
+def test_ctrl_c_is_passed_on_where_it_is_blocked(run: RunDir, fake: Fake) -> None:
+    fake(faked(20, 0))
+    status, progress = moving.train(Here("SIGINT"), moving.packed(run), True)
+    assert b"it begins" in progress.printed
+    assert status == 130
 
 
 @pytest.mark.slow
