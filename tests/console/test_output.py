@@ -45,6 +45,16 @@ def test_a_full_disk_behind_the_output_stops_nothing() -> None:
     assert (done.returncode, done.stderr) == (0, b"went on\n")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_a_full_disk_is_left_and_what_follows_goes_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with printing():
+            print("lost")
+        print("lost as well", flush=True)
+        assert os.readlink(f"/proc/self/fd/{full.fileno()}") == os.devnull
+
+
 def test_paths_keep_their_commas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("lr=0.001,batch=64", "a", "a,b", "a,b,c", "x, y"):
@@ -58,13 +68,3 @@ def test_paths_keep_their_commas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert words("mine=a,b,other=x, y") == ["mine=a,b", "other=x, y"]
     assert words("a,c") == ["a", "c"]
     assert words(" , top-k,, ") == ["top-k"]
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
-def test_a_full_disk_is_left_and_what_follows_goes_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Path("/dev/full").open("w") as full:
-        monkeypatch.setattr(sys, "stdout", full)
-        with printing():
-            print("lost")
-        print("lost as well", flush=True)
-        assert os.readlink(f"/proc/self/fd/{full.fileno()}") == os.devnull

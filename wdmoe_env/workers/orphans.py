@@ -27,7 +27,7 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
-def heed_signals() -> None:
+def _heed_signals() -> None:
     """Let all signals through: Ray blocks SIGINT in its processes, and what they start inherits that."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
     """Run a file, or a module, as Python would."""
     parent, what, *rest = arguments
     end_with(int(parent))
-    heed_signals()
+    _heed_signals()
     sys.argv = [what, *rest]
     if what.endswith(".py"):
         runpy.run_path(what, run_name="__main__")
